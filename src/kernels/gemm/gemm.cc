@@ -1,0 +1,230 @@
+#include "kernels/gemm/gemm.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/scratch.h"
+#include "kernels/simd.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/gemm/gemm.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+//
+#include "hwy/highway.h"
+#include "kernels/weight_decode-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dsv3::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+// Register tiles: rows of A times rows (nt) or vectors of columns (nn) of W. With 32 registers (AVX-512, NEON)
+// 4 x 4 accumulators leave room for the operands; with 16 it is 4 x 2.
+constexpr int kTileM = 4;
+constexpr int kTileN = (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON) ? 4 : 2;
+// A single row of A is bound by reading W: more rows of it in flight hide the latency of the additions.
+constexpr int kTileNSingle = 8;
+
+// From this many rows of A on, rows of W are decoded once into scratch memory and used from there.
+constexpr int64_t kDecodeFrom = 2 * kTileM + 1;
+constexpr int64_t kDecodeRows = 16;
+
+HWY_INLINE const float* a_row(const ActivationRows& a, int64_t i) {
+  return a.data + (a.rows != nullptr ? a.rows[i] : i) * a.stride;
+}
+
+// M x N elements of C from row i of A and row n of W on. The sum of each element is kept in one vector,
+// whose lane l takes the products of k = l, l + lanes, ...; the remaining k are one more, zero-padded vector.
+template <class Format, int M, int N>
+HWY_INLINE void tile_nt(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n, float* c,
+                        int64_t ldc) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t cols = w.cols;
+  const float* a_rows[M];
+  for (int p = 0; p < M; ++p) a_rows[p] = a_row(a, i + p);
+  const typename Format::Stored* w_rows[N];
+  for (int q = 0; q < N; ++q) w_rows[q] = Format::row(w, n + q);
+  V sum[M][N];
+  for (int p = 0; p < M; ++p) {
+    for (int q = 0; q < N; ++q) sum[p][q] = hn::Zero(d);
+  }
+
+  int64_t k = 0;
+  while (k + lanes <= cols) {
+    // A segment has one scale per row.
+    const int64_t segment_end = Format::segment_end(w, k, cols);
+    V scale[N];
+    for (int q = 0; q < N; ++q) scale[q] = hn::Set(d, Format::scale(w, n + q, k));
+    for (; k + lanes <= segment_end; k += lanes) {
+      V weights[N];
+      for (int q = 0; q < N; ++q) weights[q] = Format::load(d, w_rows[q] + k, scale[q]);
+      for (int p = 0; p < M; ++p) {
+        const V x = hn::LoadU(d, a_rows[p] + k);
+        for (int q = 0; q < N; ++q) sum[p][q] = hn::MulAdd(x, weights[q], sum[p][q]);
+      }
+    }
+  }
+  if (k < cols) {
+    HWY_ALIGN float x[hn::MaxLanes(D())] = {};
+    HWY_ALIGN float y[N][hn::MaxLanes(D())] = {};
+    for (int q = 0; q < N; ++q) {
+      for (int64_t t = k; t < cols; ++t) y[q][t - k] = Format::decode_one(w, n + q, t);
+    }
+    for (int p = 0; p < M; ++p) {
+      std::copy(a_rows[p] + k, a_rows[p] + cols, x);
+      for (int q = 0; q < N; ++q) sum[p][q] = hn::MulAdd(hn::Load(d, x), hn::Load(d, y[q]), sum[p][q]);
+    }
+  }
+  for (int p = 0; p < M; ++p) {
+    for (int q = 0; q < N; ++q) c[(i + p) * ldc + n + q] = hn::GetLane(hn::SumOfLanes(d, sum[p][q]));
+  }
+}
+
+template <class Format, int M, int N>
+HWY_INLINE void strip_nt(const ActivationRows& a, int64_t i, const WeightView& w, float* c, int64_t ldc) {
+  int64_t n = 0;
+  for (; n + N <= w.rows; n += N) tile_nt<Format, M, N>(a, i, w, n, c, ldc);
+  for (; n < w.rows; ++n) tile_nt<Format, M, 1>(a, i, w, n, c, ldc);
+}
+
+template <class Format>
+void gemm_nt_format(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc) {
+  int64_t i = 0;
+  for (; i + kTileM <= m; i += kTileM) strip_nt<Format, kTileM, kTileN>(a, i, w, c, ldc);
+  for (; i < m; ++i) strip_nt<Format, 1, kTileNSingle>(a, i, w, c, ldc);
+}
+
+template <class Format>
+void decode_format(const WeightView& w, float* out, int64_t ld) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t r = 0; r < w.rows; ++r) {
+    const typename Format::Stored* in = Format::row(w, r);
+    int64_t k = 0;
+    while (k + lanes <= w.cols) {
+      const int64_t segment_end = Format::segment_end(w, k, w.cols);
+      const V scale = hn::Set(d, Format::scale(w, r, k));
+      for (; k + lanes <= segment_end; k += lanes) {
+        hn::StoreU(Format::load(d, in + k, scale), d, out + r * ld + k);
+      }
+    }
+    for (; k < w.cols; ++k) out[r * ld + k] = Format::decode_one(w, r, k);
+  }
+}
+
+void decode_impl(const WeightView& w, float* out, int64_t ld) {
+  if (!has_vector_segments(w)) return decode_ref(w, out, ld);
+  with_format(w, [&](auto format) HWY_ATTR { decode_format<decltype(format)>(w, out, ld); });
+}
+
+void gemm_nt_impl(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc) {
+  if (w.format == WeightFormat::kF32) return gemm_nt_format<FormatF32>(m, a, w, c, ldc);
+  if (m < kDecodeFrom && has_vector_segments(w)) {
+    with_format(w, [&](auto format) HWY_ATTR { gemm_nt_format<decltype(format)>(m, a, w, c, ldc); });
+    return;
+  }
+  static thread_local Scratch scratch;
+  float* decoded = scratch.get(kDecodeRows * w.cols);
+  for (int64_t n = 0; n < w.rows; n += kDecodeRows) {
+    const int64_t rows = std::min(kDecodeRows, w.rows - n);
+    decode_impl(w.slice_rows(n, n + rows), decoded, w.cols);
+    gemm_nt_format<FormatF32>(m, a, f32_view(decoded, rows, w.cols, w.cols), c + n, ldc);
+  }
+}
+
+// M rows of C, N vectors of columns from column n on.
+template <int M, int N>
+HWY_INLINE void tile_nn(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n, float* c,
+                        int64_t ldc, bool accumulate) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const float* a_rows[M];
+  for (int p = 0; p < M; ++p) a_rows[p] = a_row(a, i + p);
+  V sum[M][N];
+  for (int p = 0; p < M; ++p) {
+    for (int q = 0; q < N; ++q) {
+      sum[p][q] = accumulate ? hn::LoadU(d, c + (i + p) * ldc + n + q * lanes) : hn::Zero(d);
+    }
+  }
+  for (int64_t k = 0; k < w.rows; ++k) {
+    const float* w_row = static_cast<const float*>(w.row(k)) + n;
+    V weights[N];
+    for (int q = 0; q < N; ++q) weights[q] = hn::LoadU(d, w_row + q * lanes);
+    for (int p = 0; p < M; ++p) {
+      const V x = hn::Set(d, a_rows[p][k]);
+      for (int q = 0; q < N; ++q) sum[p][q] = hn::MulAdd(x, weights[q], sum[p][q]);
+    }
+  }
+  for (int p = 0; p < M; ++p) {
+    for (int q = 0; q < N; ++q) hn::StoreU(sum[p][q], d, c + (i + p) * ldc + n + q * lanes);
+  }
+}
+
+// The columns from n on that do not fill a vector. Fused multiply-add, as in the vectors.
+HWY_INLINE void tail_nn(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n, float* c,
+                        int64_t ldc, bool accumulate) {
+  const hn::CappedTag<float, 1> one;
+  for (; n < w.cols; ++n) {
+    auto sum = hn::Set(one, accumulate ? c[i * ldc + n] : 0.0f);
+    for (int64_t k = 0; k < w.rows; ++k) {
+      const float* w_row = static_cast<const float*>(w.row(k));
+      sum = hn::MulAdd(hn::Set(one, a_row(a, i)[k]), hn::Set(one, w_row[n]), sum);
+    }
+    c[i * ldc + n] = hn::GetLane(sum);
+  }
+}
+
+template <int M>
+HWY_INLINE void strip_nn(const ActivationRows& a, int64_t i, const WeightView& w, float* c, int64_t ldc,
+                         bool accumulate) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  int64_t n = 0;
+  for (; n + kTileN * lanes <= w.cols; n += kTileN * lanes) {
+    tile_nn<M, kTileN>(a, i, w, n, c, ldc, accumulate);
+  }
+  for (; n + lanes <= w.cols; n += lanes) tile_nn<M, 1>(a, i, w, n, c, ldc, accumulate);
+  for (int p = 0; p < M; ++p) tail_nn(a, i + p, w, n, c, ldc, accumulate);
+}
+
+void gemm_nn_impl(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc,
+             bool accumulate) {
+  static thread_local Scratch scratch;
+  WeightView f32 = w;
+  if (w.format != WeightFormat::kF32) {
+    float* decoded = scratch.get(w.rows * w.cols);
+    decode_impl(w, decoded, w.cols);
+    f32 = f32_view(decoded, w.rows, w.cols, w.cols);
+  }
+  int64_t i = 0;
+  for (; i + kTileM <= m; i += kTileM) strip_nn<kTileM>(a, i, f32, c, ldc, accumulate);
+  for (; i < m; ++i) strip_nn<1>(a, i, f32, c, ldc, accumulate);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dsv3::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dsv3::kernels {
+
+HWY_EXPORT(decode_impl);
+HWY_EXPORT(gemm_nt_impl);
+HWY_EXPORT(gemm_nn_impl);
+
+void decode(const WeightView& w, float* out, int64_t ld) { HWY_DYNAMIC_DISPATCH(decode_impl)(w, out, ld); }
+
+void gemm_nt(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc) {
+  HWY_DYNAMIC_DISPATCH(gemm_nt_impl)(m, a, w, c, ldc);
+}
+
+void gemm_nn(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc,
+             bool accumulate) {
+  HWY_DYNAMIC_DISPATCH(gemm_nn_impl)(m, a, w, c, ldc, accumulate);
+}
+
+}  // namespace dsv3::kernels
+#endif  // HWY_ONCE
