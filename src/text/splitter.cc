@@ -1,0 +1,138 @@
+#include "text/splitter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "text/unicode.h"
+
+namespace dsv3 {
+namespace {
+
+class RegexFinder : public Finder {
+ public:
+  explicit RegexFinder(std::string_view pattern) : regex_(pattern) {}
+  bool find(std::string_view text, size_t from, Regex::Match& match) const override {
+    return regex_.find(text, from, match);
+  }
+
+ private:
+  Regex regex_;
+};
+
+class StringFinder : public Finder {
+ public:
+  explicit StringFinder(std::string_view text) : text_(text) {}
+  bool find(std::string_view text, size_t from, Regex::Match& match) const override {
+    const size_t at = text.find(text_, from);
+    if (at == text.npos) return false;
+    match = {at, at + text_.size()};
+    return true;
+  }
+
+ private:
+  std::string text_;
+};
+
+class CharacterFinder : public Finder {
+ public:
+  explicit CharacterFinder(CharSet set) : set_(std::move(set)) {}
+  bool find(std::string_view text, size_t from, Regex::Match& match) const override {
+    const char* const end = text.data() + text.size();
+    while (from < text.size()) {
+      const char* const at = text.data() + from;
+      const size_t length = utf8_length(static_cast<uint8_t>(*at));
+      if (set_.match(at, end)) {
+        match = {from, from + length};
+        return true;
+      }
+      from += length;
+    }
+    return false;
+  }
+
+ private:
+  CharSet set_;
+};
+
+class WordFinder : public Finder {
+ public:
+  bool find(std::string_view text, size_t from, Regex::Match& match) const override {
+    while (from < text.size() && kind(text, from) == kSpace) from += length(text, from);
+    if (from == text.size()) return false;
+    match.begin = from;
+    const Kind wanted = kind(text, from);
+    while (from < text.size() && kind(text, from) == wanted) from += length(text, from);
+    match.end = from;
+    return true;
+  }
+
+ private:
+  enum Kind { kSpace, kWord, kOther };
+  static size_t length(std::string_view text, size_t at) {
+    return utf8_length(static_cast<uint8_t>(text[at]));
+  }
+  static Kind kind(std::string_view text, size_t at) {
+    const char32_t c = utf8_decode(text.data() + at);
+    if (is_word_character(c)) return kWord;
+    return category_bit(c) & kWhiteSpace ? kSpace : kOther;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Finder> find_regex(std::string_view pattern) {
+  return std::make_unique<RegexFinder>(pattern);
+}
+std::unique_ptr<Finder> find_string(std::string_view text) {
+  return std::make_unique<StringFinder>(text);
+}
+std::unique_ptr<Finder> find_character(CharSet set) {
+  return std::make_unique<CharacterFinder>(std::move(set));
+}
+std::unique_ptr<Finder> find_words() { return std::make_unique<WordFinder>(); }
+
+void SplitStep::split(std::string_view piece, PieceSink sink) const {
+  if (behavior_ != SplitBehavior::kIsolated && behavior_ != SplitBehavior::kRemoved) {
+    return split_merging(piece, sink);
+  }
+  const bool keep_matches = behavior_ == SplitBehavior::kIsolated || invert_;
+  const bool keep_gaps = behavior_ == SplitBehavior::kIsolated || !invert_;
+  size_t done = 0;
+  for (Regex::Match match; finder_->find(piece, done, match); done = match.end) {
+    if (keep_gaps && match.begin > done) sink(piece.substr(done, match.begin - done));
+    if (keep_matches) sink(piece.substr(match.begin, match.end - match.begin));
+  }
+  if (keep_gaps && done < piece.size()) sink(piece.substr(done));
+}
+
+void SplitStep::split_merging(std::string_view piece, PieceSink sink) const {
+  struct Part {
+    size_t begin, end;
+    bool match;
+  };
+  std::vector<Part> parts;
+  size_t done = 0;
+  for (Regex::Match match; finder_->find(piece, done, match); done = match.end) {
+    if (match.begin > done) parts.push_back({done, match.begin, invert_});
+    parts.push_back({match.begin, match.end, !invert_});
+  }
+  if (done < piece.size()) parts.push_back({done, piece.size(), invert_});
+
+  // Of a row of matches only the first (seen from the side it is merged with) joins its neighbour.
+  const bool backwards = behavior_ == SplitBehavior::kMergedWithNext;
+  if (backwards) std::reverse(parts.begin(), parts.end());
+  std::vector<Part> merged;
+  bool previous_match = false;
+  for (const Part& part : parts) {
+    const bool join = behavior_ == SplitBehavior::kContiguous ? part.match == previous_match
+                                                              : part.match && !previous_match;
+    previous_match = part.match;
+    if (!join || merged.empty()) merged.push_back(part);
+    else if (backwards) merged.back().begin = part.begin;
+    else merged.back().end = part.end;
+  }
+  if (backwards) std::reverse(merged.begin(), merged.end());
+  for (const Part& part : merged) sink(piece.substr(part.begin, part.end - part.begin));
+}
+
+}  // namespace dsv3

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "text/pre_tokenizer.h"
+#include "text/regex.h"
+
+namespace dsv3 {
+
+/// What becomes of the matches that a text is split at.
+enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+/// Finds where to split.
+class Finder {
+ public:
+  virtual ~Finder() = default;
+  /// The first match that begins at `from` or later; it has at least a character.
+  virtual bool find(std::string_view text, size_t from, Regex::Match& match) const = 0;
+};
+
+std::unique_ptr<Finder> find_regex(std::string_view pattern);
+std::unique_ptr<Finder> find_string(std::string_view text);
+/// Each character of the set is a match.
+std::unique_ptr<Finder> find_character(CharSet set);
+/// Runs of word characters (as Rust's \w), and runs of what is neither that nor white space.
+std::unique_ptr<Finder> find_words();
+
+/// Splits at matches, or with `invert` at what lies between them.
+class SplitStep : public PreTokenizerStep {
+ public:
+  SplitStep(std::unique_ptr<Finder> finder, SplitBehavior behavior, bool invert)
+      : finder_(std::move(finder)), behavior_(behavior), invert_(invert) {}
+  void split(std::string_view piece, PieceSink sink) const override;
+
+ private:
+  void split_merging(std::string_view piece, PieceSink sink) const;
+
+  std::unique_ptr<Finder> finder_;
+  SplitBehavior behavior_;
+  bool invert_;
+};
+
+}  // namespace dsv3
