@@ -23,6 +23,8 @@ struct RopeParameters {
   std::optional<double> mscale;
   std::optional<double> mscale_all_dim;
   bool truncate = true;  ///< round the YaRN correction range to whole dimensions
+
+  bool operator==(const RopeParameters&) const = default;
 };
 
 /// `quantization_config` of official checkpoints: weights as e4m3 with one scale per block.
@@ -33,6 +35,8 @@ struct QuantizationConfig {
   int64_t block_rows = 128;  ///< weight_block_size[0]: output channels
   int64_t block_cols = 128;  ///< weight_block_size[1]: input channels
   std::string scale_fmt;     ///< "" (float32 scales) or "ue8m0" (powers of two)
+
+  bool operator==(const QuantizationConfig&) const = default;
 };
 
 /// The configuration of a `deepseek_v3` model: every field of Hugging Face's `DeepseekV3Config` under
@@ -112,6 +116,9 @@ struct DeepseekV3Config {
 
   /// The JSON object this was read from ("" if made by hand): source of the unknown keys.
   std::string original_json;
+
+  /// All members, `original_json` included: clear that in both to compare only what it means.
+  bool operator==(const DeepseekV3Config&) const = default;
 };
 
 }  // namespace dsv3
