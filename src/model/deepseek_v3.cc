@@ -1,0 +1,103 @@
+#include "model/deepseek_v3.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "kernels/scratch.h"
+#include "model/layers.h"
+#include "ops/embedding.h"
+#include "ops/norm.h"
+
+namespace dsv3::model {
+
+ForwardContext::ForwardContext(const DeepseekV3Config& c, const ComputeOptions& o, const RaggedBatch& batch,
+                               const ForwardObserver& obs)
+    : config(c), options(o), sequences(batch.sequences), observer(obs) {
+  int64_t tokens = 0;
+  for (const BatchSequence& s : batch.sequences) tokens += s.n_tokens;
+  if (tokens != batch.embeddings.rows || tokens != static_cast<int64_t>(batch.positions.size())) {
+    fail("batch: {} tokens in its sequences, {} embeddings, {} positions", tokens, batch.embeddings.rows,
+         batch.positions.size());
+  }
+  mla_shape = {.num_heads = c.num_attention_heads,
+               .qk_nope_head_dim = c.qk_nope_head_dim,
+               .qk_rope_head_dim = c.qk_rope_head_dim,
+               .v_head_dim = c.v_head_dim,
+               .kv_lora_rank = c.kv_lora_rank,
+               .softmax_scale = softmax_scale(c)};
+  int64_t length = batch.rope_length;
+  if (length == 0 && tokens > 0) length = 1 + *std::max_element(batch.positions.begin(), batch.positions.end());
+  const RopeFrequencies frequencies = rope_frequencies(c, length);
+  rotary = ops::rotary_table(batch.positions, frequencies.inv_freq, frequencies.attention_scaling);
+}
+
+void embed_tokens(const ModelWeights& weights, std::span<const int64_t> ids, Matrix out) {
+  ops::embed(ids, weights.embed_tokens, out);
+}
+
+void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t layer, int64_t cache_layer,
+                   Matrix x) {
+  static thread_local kernels::Scratch scratch;
+  const Matrix normed(scratch.get(2 * x.rows * x.cols), x.rows, x.cols);
+  const Matrix out(normed.data + x.rows * x.cols, x.rows, x.cols);
+  const auto eps = static_cast<float>(context.config.rms_norm_eps);
+
+  ops::rms_norm(x, w.input_layernorm, eps, normed);
+  latent_attention(context, w.self_attn, layer, cache_layer, normed, out);
+  ops::add(out, x);
+
+  ops::rms_norm(x, w.post_attention_layernorm, eps, normed);
+  if (context.config.is_moe_layer(layer)) {
+    moe(context, w.moe, layer, normed, out);
+  } else {
+    ops::mlp(normed, w.mlp, out, context.options.fp8_activations);
+  }
+  ops::add(out, x);
+}
+
+namespace {
+
+void prepare_caches(std::span<const BatchSequence> sequences) {
+  for (const BatchSequence& s : sequences) s.cache->prepare(s.n_tokens);
+}
+void commit_caches(std::span<const BatchSequence> sequences) {
+  for (const BatchSequence& s : sequences) s.cache->commit(s.n_tokens);
+}
+
+}  // namespace
+
+void forward(const DeepseekV3Config& config, const ModelWeights& weights, const ComputeOptions& options,
+             const RaggedBatch& batch, Matrix last_hidden_state, const ForwardObserver& observer) {
+  const ForwardContext context(config, options, batch, observer);
+  prepare_caches(batch.sequences);
+  const Matrix x = batch.embeddings;
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    if (observer.layer_input) observer.layer_input(layer, x);
+    // Caches that serve no later call keep one layer at a time.
+    const int64_t cache_layer =
+        batch.sequences.empty() || batch.sequences[0].cache->num_layers() > 1 ? layer : 0;
+    decoder_layer(context, weights.layers[layer], layer, cache_layer, x);
+  }
+  ops::rms_norm(x, weights.norm, static_cast<float>(config.rms_norm_eps), last_hidden_state);
+  commit_caches(batch.sequences);
+}
+
+void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64_t module_index,
+                 const ComputeOptions& options, const RaggedBatch& batch, Matrix previous, Matrix hidden_states) {
+  static thread_local kernels::Scratch scratch;
+  const ForwardObserver nobody;
+  const ForwardContext context(config, options, batch, nobody);
+  prepare_caches(batch.sequences);
+  const auto eps = static_cast<float>(config.rms_norm_eps);
+  const int64_t tokens = batch.embeddings.rows, hidden = config.hidden_size;
+  const Matrix both(scratch.get(3 * tokens * hidden), tokens, 2 * hidden);
+  const Matrix x(both.data + 2 * tokens * hidden, tokens, hidden);
+  ops::rms_norm(batch.embeddings, module.enorm, eps, both.columns(0, hidden));
+  ops::rms_norm(previous, module.hnorm, eps, both.columns(hidden, hidden));
+  ops::linear(both, module.eh_proj, x);
+  decoder_layer(context, module.layer, config.num_hidden_layers + module_index, 0, x);
+  ops::rms_norm(x, module.shared_head_norm, eps, hidden_states);
+  commit_caches(batch.sequences);
+}
+
+}  // namespace dsv3::model

@@ -1,0 +1,70 @@
+#include "ops/linear.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/scratch.h"
+
+namespace dsv3::ops {
+
+kernels::WeightView LinearWeight::view() const {
+  kernels::WeightView v{.data = weight.raw(), .rows = weight.dim(0), .cols = weight.dim(1),
+                        .row_stride = weight.dim(1)};
+  switch (weight.dtype()) {
+    case DType::kF32:
+      v.format = kernels::WeightFormat::kF32;
+      break;
+    case DType::kF16:
+      v.format = kernels::WeightFormat::kF16;
+      break;
+    case DType::kBF16:
+      v.format = kernels::WeightFormat::kBF16;
+      break;
+    case DType::kF8E4M3:
+      v.format = kernels::WeightFormat::kF8E4M3;
+      v.scale = scale_inv.as<float>().data();
+      v.scale_stride = scale_inv.dim(1);
+      v.block_rows = block_rows;
+      v.block_cols = block_cols;
+      break;
+    default:
+      fail("a linear weight cannot be of type {}", dtype_name(weight.dtype()));
+  }
+  return v;
+}
+
+void fake_quantize(Matrix x, Fp8Activations fp8, Matrix y) {
+  thread_pool().parallel_for(x.rows, [&](int64_t i) {
+    kernels::quantize_dequantize_e4m3(x.row(i), x.cols, kActivationGroup,
+                                      fp8 == Fp8Activations::kDynamicPowerOfTwo, y.row(i), nullptr, nullptr);
+  });
+}
+
+void linear(Matrix x, const LinearWeight& w, Matrix y, Fp8Activations fp8) {
+  const kernels::WeightView view = w.view();
+  if (x.cols != view.cols || y.cols != view.rows || x.rows != y.rows) {
+    fail("linear: [{}, {}] times a weight [{}, {}] does not give [{}, {}]", x.rows, x.cols, view.rows,
+         view.cols, y.rows, y.cols);
+  }
+  static thread_local kernels::Scratch quantised;
+  if (fp8 != Fp8Activations::kNone && w.is_fp8()) {
+    const Matrix q(quantised.get(x.rows * x.cols), x.rows, x.cols);
+    fake_quantize(x, fp8, q);
+    x = q;
+  }
+  // A few tasks a thread, so that none waits long for the last; whole cache lines of output.
+  const int64_t wanted = view.rows / (4 * thread_pool().size());
+  const int64_t tile = std::clamp<int64_t>(wanted / 16 * 16, 16, 128);
+  const float* bias = w.bias.defined() ? w.bias.as<float>().data() : nullptr;
+  thread_pool().parallel_for((view.rows + tile - 1) / tile, [&](int64_t task) {
+    const int64_t begin = task * tile, end = std::min(view.rows, begin + tile);
+    kernels::gemm_nt(x.rows, {x.data, x.stride}, view.slice_rows(begin, end), y.data + begin, y.stride);
+    if (bias == nullptr) return;
+    for (int64_t i = 0; i < y.rows; ++i) kernels::add(bias + begin, end - begin, y.row(i) + begin);
+  });
+}
+
+}  // namespace dsv3::ops
