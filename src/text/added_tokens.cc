@@ -88,7 +88,8 @@ void AddedTokenFinder::split(std::string_view text, std::vector<TextPart>& parts
     if (token.lstrip) begin = std::max(skip_space_back(text, begin), done);
     if (token.rstrip) end = skip_space(text, end);
     if (done < begin) parts.push_back({TextPart::kText, text.substr(done, begin - done)});
-    parts.push_back({token.id, text.substr(begin, end - begin)});
+    // A token of white space that the one before took along altogether is gone with it.
+    if (begin < end) parts.push_back({token.id, text.substr(begin, end - begin)});
     done = end;
   }
   if (done < text.size()) parts.push_back({TextPart::kText, text.substr(done)});

@@ -85,7 +85,7 @@ void Bpe::merge_short(Scratch& scratch) const {
   std::vector<int32_t>& ranks = scratch.ranks;  // of the pair that begins at each token
   ranks.assign(ids.size(), kNoRank);
   for (size_t i = 0; i + 1 < ids.size(); ++i) ranks[i] = rank_of(ids[i], ids[i + 1]);
-  for (;;) {
+  while (ids.size() > 1) {
     const auto lowest = std::min_element(ranks.begin(), ranks.end());
     if (*lowest == kNoRank) return;
     const size_t i = lowest - ranks.begin();

@@ -54,13 +54,40 @@ CharSet set_of(CategoryMask categories) {
   return set;
 }
 
-CharSet punctuation() {
+using CodeRange = std::pair<char32_t, char32_t>;
+
+/// Punctuation that the pre-tokenizer of that name does not know: its tables are those of Unicode 8.
+constexpr CodeRange kNewerPunctuation[] = {
+    {0x061D, 0x061D}, {0x09FD, 0x09FD}, {0x0A76, 0x0A76}, {0x0C77, 0x0C77}, {0x0C84, 0x0C84},
+    {0x1B4E, 0x1B4F}, {0x1B7D, 0x1B7F}, {0x2E43, 0x2E4F}, {0x2E52, 0x2E5D}, {0x10D6E, 0x10D6E},
+    {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89}, {0x113D4, 0x113D5},
+    {0x113D7, 0x113D8}, {0x1144B, 0x1144F}, {0x1145A, 0x1145B}, {0x1145D, 0x1145D},
+    {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1183B, 0x1183B}, {0x11944, 0x11946},
+    {0x119E2, 0x119E2}, {0x11A3F, 0x11A46}, {0x11A9A, 0x11A9C}, {0x11A9E, 0x11AA2},
+    {0x11B00, 0x11B09}, {0x11BE1, 0x11BE1}, {0x11C41, 0x11C45}, {0x11C70, 0x11C71},
+    {0x11EF7, 0x11EF8}, {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2},
+    {0x16D6D, 0x16D6F}, {0x16E97, 0x16E9A}, {0x16FE2, 0x16FE2}, {0x1E5FF, 0x1E5FF},
+    {0x1E95E, 0x1E95F},
+};
+
+std::unique_ptr<Finder> find_punctuation() {
   CharSet set = set_of(kPunctuation);
   // All of ASCII's, symbols such as '$' and '+' included.
-  for (const auto& [first, last] : {std::pair{'!', '/'}, {':', '@'}, {'[', '`'}, {'{', '~'}}) {
+  for (const auto& [first, last] : {CodeRange{'!', '/'}, {':', '@'}, {'[', '`'}, {'{', '~'}}) {
     set.add(first, last);
   }
-  return set;
+  set.add(0x166D);  // these two were punctuation then
+  set.add(0x111C9);
+  CharSet newer;
+  for (const auto& [first, last] : kNewerPunctuation) newer.add(first, last);
+  return find_character(std::move(set), std::move(newer));
+}
+
+std::unique_ptr<Finder> find_digits() {
+  CharSet set = set_of(kNumber);
+  set.add(0x11DE0, 0x11DE9);  // Unicode 17, which this pre-tokenizer already has
+  set.add(0x16FF4, 0x16FF6);
+  return find_character(std::move(set));
 }
 
 }  // namespace
@@ -98,12 +125,12 @@ void PreTokenizer::add(const Json& json, const std::string& field) {
     byte_level_ = true;
   } else if (type == "Digits") {
     const bool individual = bool_field(json, "individual_digits", false, where);
-    steps_.push_back(split_at(find_character(set_of(kNumber)),
+    steps_.push_back(split_at(find_digits(),
                               individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
   } else if (type == "Punctuation") {
     const Json* behavior = find_field(json, "behavior", where);
     steps_.push_back(split_at(
-        find_character(punctuation()),
+        find_punctuation(),
         behavior ? behavior_of(string_field(json, "behavior", where), where)
                  : SplitBehavior::kIsolated));
   } else if (type == "WhitespaceSplit") {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace dsv3 {
 class PieceSink {
  public:
   template <typename F>
+    requires(!std::is_same_v<F, PieceSink>)
   PieceSink(F& f)  // NOLINT: implicit, like a function reference
       : object_(&f), call_([](void* object, std::string_view piece) {
           (*static_cast<F*>(object))(piece);

@@ -64,8 +64,9 @@ class Regex::Run {
   const char* match(uint32_t pc, const char* at);
 
  private:
+  // Enough for any sensible pattern, and about a second until a hopeless one is given up.
   static constexpr int64_t kStepsPerByte = 100;
-  static constexpr int64_t kMinSteps = 10000;
+  static constexpr int64_t kMinSteps = 100'000'000;
 
   void spend(int64_t steps) {
     steps_left_ -= steps;

@@ -12,7 +12,7 @@ namespace dsv3 {
 
 /// Regular expressions as tokenizers use them, with the meaning they have in Oniguruma (the engine
 /// inside Hugging Face tokenizers) and the tables of Unicode 16. Understood:
-///   literals, escapes, `.`, [sets] with ranges, \p{L} and other general categories, \s \S \d \D,
+///   literals, escapes, `.`, [sets] with ranges, \p{L} and other general categories, \s \S \d \D \w \W,
 ///   alternation, groups (…) (?:…) (?i:…) (?>…), look-ahead (?=…) (?!…),
 ///   quantifiers * + ? {m} {m,} {m,n}, lazy with ? and possessive with + (not after braces).
 /// Anything else, and a pattern that may match nothing, is refused: Error with the pattern, the place and the construct.

@@ -180,6 +180,7 @@ class Parser {
 
   CharSet bracket_set() {
     CharSet set;
+    in_set_ = true;
     const bool negated = take("^");
     for (bool first = true; first || peek() != ']'; first = false) {
       if (done()) refuse("'[' without ']'");
@@ -203,6 +204,7 @@ class Parser {
       add_folded(set, *low, *high);
     }
     take("]");
+    in_set_ = false;
     if (negated) set.negate();
     return set;
   }
@@ -236,6 +238,12 @@ class Parser {
       case 's': case 'S': add_class(set, kWhiteSpace, c == 'S'); return std::nullopt;
       case 'd': case 'D':
         add_class(set, category_mask(Category::kNd), c == 'D');
+        return std::nullopt;
+      case 'w': add_word(set); return std::nullopt;
+      case 'W':
+        if (in_set_) unsupported("\\W inside a set");
+        add_word(set);
+        set.negate();
         return std::nullopt;
       case 'p': case 'P': {
         const size_t close = pattern_.find('}', at_);
@@ -278,6 +286,16 @@ class Parser {
     set.add_categories(negated ? kAllCategories & ~categories : categories);
   }
 
+  /// Oniguruma's word characters. Outside of a set they have the other numbers of Latin-1 too.
+  void add_word(CharSet& set) const {
+    set.add_categories(kWord);
+    for (const auto& [first, last] : kOtherWord) set.add(first, last);
+    if (in_set_) return;
+    set.add(0xB2, 0xB3);
+    set.add(0xB9);
+    set.add(0xBC, 0xBE);
+  }
+
   void add_literal(CharSet& set, char32_t c) {
     add_folded(set, c, c);
     if (!ignore_case_) return;
@@ -305,6 +323,7 @@ class Parser {
   std::string_view pattern_;
   size_t at_ = 0;
   bool ignore_case_ = false;
+  bool in_set_ = false;
   char32_t previous_literal_ = 0;
 };
 

@@ -35,13 +35,14 @@ class StringFinder : public Finder {
 
 class CharacterFinder : public Finder {
  public:
-  explicit CharacterFinder(CharSet set) : set_(std::move(set)) {}
+  CharacterFinder(CharSet set, CharSet except)
+      : set_(std::move(set)), except_(std::move(except)) {}
   bool find(std::string_view text, size_t from, Regex::Match& match) const override {
     const char* const end = text.data() + text.size();
     while (from < text.size()) {
       const char* const at = text.data() + from;
       const size_t length = utf8_length(static_cast<uint8_t>(*at));
-      if (set_.match(at, end)) {
+      if (set_.match(at, end) && !except_.match(at, end)) {
         match = {from, from + length};
         return true;
       }
@@ -51,7 +52,7 @@ class CharacterFinder : public Finder {
   }
 
  private:
-  CharSet set_;
+  CharSet set_, except_;
 };
 
 class WordFinder : public Finder {
@@ -86,8 +87,8 @@ std::unique_ptr<Finder> find_regex(std::string_view pattern) {
 std::unique_ptr<Finder> find_string(std::string_view text) {
   return std::make_unique<StringFinder>(text);
 }
-std::unique_ptr<Finder> find_character(CharSet set) {
-  return std::make_unique<CharacterFinder>(std::move(set));
+std::unique_ptr<Finder> find_character(CharSet set, CharSet except) {
+  return std::make_unique<CharacterFinder>(std::move(set), std::move(except));
 }
 std::unique_ptr<Finder> find_words() { return std::make_unique<WordFinder>(); }
 

@@ -22,8 +22,8 @@ class Finder {
 
 std::unique_ptr<Finder> find_regex(std::string_view pattern);
 std::unique_ptr<Finder> find_string(std::string_view text);
-/// Each character of the set is a match.
-std::unique_ptr<Finder> find_character(CharSet set);
+/// Each character of `set` that is not in `except` is a match.
+std::unique_ptr<Finder> find_character(CharSet set, CharSet except = {});
 /// Runs of word characters (as Rust's \w), and runs of what is neither that nor white space.
 std::unique_ptr<Finder> find_words();
 

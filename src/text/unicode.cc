@@ -22,8 +22,6 @@ std::vector<uint8_t> expand_runs() {
   return table;
 }
 
-bool between(char32_t c, char32_t first, char32_t last) { return c >= first && c <= last; }
-
 }  // namespace
 
 const uint8_t* make_category_table() {
@@ -41,12 +39,11 @@ std::optional<CategoryMask> categories_of(std::string_view name) {
 }
 
 bool is_word_character(char32_t c) {
-  constexpr CategoryMask word =
-      kLetter | kMark | category_mask(Category::kNd, Category::kNl, Category::kPc);
-  if (category_bit(c) & word) return true;
-  // Circled and squared letters are alphabetic though their category is So.
-  return between(c, 0x24B6, 0x24E9) || between(c, 0x1F130, 0x1F149) ||
-         between(c, 0x1F150, 0x1F169) || between(c, 0x1F170, 0x1F189) || c == 0x200C || c == 0x200D;
+  if (category_bit(c) & kWord) return true;
+  for (const auto& [first, last] : kOtherWord) {
+    if (c >= first && c <= last) return true;
+  }
+  return c == 0x200C || c == 0x200D;
 }
 
 }  // namespace dsv3

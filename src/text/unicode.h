@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 namespace dsv3 {
 
@@ -35,6 +36,13 @@ constexpr CategoryMask kSymbol =
 constexpr CategoryMask kWhiteSpace =
     category_mask(Category::kZs, Category::kZl, Category::kZp, Category::kCcSpace);
 
+/// Word characters: these categories, and circled and squared letters, which are alphabetic though
+/// their category is So.
+constexpr CategoryMask kWord =
+    kLetter | kMark | category_mask(Category::kNd, Category::kNl, Category::kPc);
+constexpr std::pair<char32_t, char32_t> kOtherWord[] = {
+    {0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
+
 /// One byte for each code point below 0x110000, made at the first call.
 const uint8_t* make_category_table();
 
@@ -50,8 +58,7 @@ inline CategoryMask category_bit(char32_t code_point) {
 /// The categories of \p{name}: "L", "Lu", "N", ...; nullopt for a name that is no category.
 std::optional<CategoryMask> categories_of(std::string_view name);
 
-/// \w of Rust's regex crate: letters, marks, decimal and letter numbers, connector punctuation, the
-/// other alphabetic code points and the two joiners.
+/// \w of Rust's regex crate: the word characters and the two joiners U+200C and U+200D.
 bool is_word_character(char32_t code_point);
 
 }  // namespace dsv3
