@@ -101,8 +101,12 @@ void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::commit() {
+void AtomicFile::sync() {
   if (::fsync(fd_) != 0) fail("{}: cannot sync: {}", temporary_.string(), errno_text());
+}
+
+void AtomicFile::commit() {
+  sync();
   ::close(fd_);
   fd_ = -1;
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {

@@ -45,6 +45,9 @@ class AtomicFile {
   void write(std::string_view text);
   /// Writes at an absolute offset; holes read as zero.
   void write_at(uint64_t offset, std::span<const std::byte> bytes);
+  /// fsync: what is written is on the disk. For several files that are committed together, so that
+  /// a full disk is noticed before the first of them replaces anything.
+  void sync();
   /// fsync, rename over the target, fsync of the folder.
   void commit();
 
