@@ -54,9 +54,10 @@ void check_router(const DeepseekV3Config& c, const std::string& where) {
   }
   const int64_t per_group = c.n_routed_experts / c.n_group;
   if (per_group < 2) {
-    fail("{}: n_group {} leaves {} of n_routed_experts {} in a group; a group's score is the sum of "
-         "its best 2",
-         where, c.n_group, per_group, c.n_routed_experts);
+    fail(
+        "{}: n_group {} leaves {} of n_routed_experts {} in a group; a group's score is the sum of "
+        "its best 2",
+        where, c.n_group, per_group, c.n_routed_experts);
   }
   if (c.topk_group > c.n_group) {
     fail("{}: topk_group {} is more than n_group {}", where, c.topk_group, c.n_group);
@@ -67,8 +68,8 @@ void check_router(const DeepseekV3Config& c, const std::string& where) {
   }
   check_choice(where, "topk_method", c.topk_method, {"noaux_tc"});
   check_choice(where, "scoring_func", c.scoring_func, {"sigmoid"});
-  check_number(where, "routed_scaling_factor", c.routed_scaling_factor,
-               c.routed_scaling_factor > 0, "a positive number");
+  check_number(where, "routed_scaling_factor", c.routed_scaling_factor, c.routed_scaling_factor > 0,
+               "a positive number");
 }
 
 void check_token_ids(const DeepseekV3Config& c, const std::string& where) {
@@ -104,30 +105,31 @@ void check_labels(const DeepseekV3Config& c, const std::string& where) {
 }  // namespace
 
 void DeepseekV3Config::validate(const std::string& where) const {
-  check_limits(where,
-               {{"vocab_size", vocab_size, 1, 1 << 24},
-                {"hidden_size", hidden_size, 1, 1 << 24},
-                {"intermediate_size", intermediate_size, 1, 1 << 24},
-                {"num_hidden_layers", num_hidden_layers, 1, 1 << 16},
-                {"num_attention_heads", num_attention_heads, 1, 1 << 16},
-                {"num_key_value_heads", num_key_value_heads, 1, 1 << 16},
-                {"kv_lora_rank", kv_lora_rank, 1, 1 << 24},
-                {"q_lora_rank", q_lora_rank.value_or(1), 1, 1 << 24},
-                {"qk_rope_head_dim", qk_rope_head_dim, 2, 1 << 16},
-                {"qk_nope_head_dim", qk_nope_head_dim, 1, 1 << 16},
-                {"v_head_dim", v_head_dim, 1, 1 << 16},
-                // Larger than num_hidden_layers is fine: then all are dense.
-                {"first_k_dense_replace", first_k_dense_replace, 0, INT32_MAX},
-                {"max_position_embeddings", max_position_embeddings, 1, INT32_MAX},
-                {"num_nextn_predict_layers", num_nextn_predict_layers, 0, 1 << 10}});
+  check_limits(where, {{"vocab_size", vocab_size, 1, 1 << 24},
+                       {"hidden_size", hidden_size, 1, 1 << 24},
+                       {"intermediate_size", intermediate_size, 1, 1 << 24},
+                       {"num_hidden_layers", num_hidden_layers, 1, 1 << 16},
+                       {"num_attention_heads", num_attention_heads, 1, 1 << 16},
+                       {"num_key_value_heads", num_key_value_heads, 1, 1 << 16},
+                       {"kv_lora_rank", kv_lora_rank, 1, 1 << 24},
+                       {"q_lora_rank", q_lora_rank.value_or(1), 1, 1 << 24},
+                       {"qk_rope_head_dim", qk_rope_head_dim, 2, 1 << 16},
+                       {"qk_nope_head_dim", qk_nope_head_dim, 1, 1 << 16},
+                       {"v_head_dim", v_head_dim, 1, 1 << 16},
+                       // Larger than num_hidden_layers is fine: then all are dense.
+                       {"first_k_dense_replace", first_k_dense_replace, 0, INT32_MAX},
+                       {"max_position_embeddings", max_position_embeddings, 1, INT32_MAX},
+                       {"num_nextn_predict_layers", num_nextn_predict_layers, 0, 1 << 10}});
   if (qk_rope_head_dim % 2 != 0) {
-    fail("{}: qk_rope_head_dim is {}, expected an even number: channels are rotated in pairs", where,
-         qk_rope_head_dim);
+    fail("{}: qk_rope_head_dim is {}, expected an even number: channels are rotated in pairs",
+         where, qk_rope_head_dim);
   }
   if (num_key_value_heads != num_attention_heads) {
-    fail("{}: num_key_value_heads {} is not num_attention_heads {}; latent attention has one key and "
-         "value per head",
-         where, num_key_value_heads, num_attention_heads);
+    fail(
+        "{}: num_key_value_heads {} is not num_attention_heads {}; latent attention has one key "
+        "and "
+        "value per head",
+        where, num_key_value_heads, num_attention_heads);
   }
   if (is_moe_layer(num_hidden_layers + num_nextn_predict_layers - 1)) check_router(*this, where);
 

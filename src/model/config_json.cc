@@ -117,9 +117,10 @@ void check_model_type(const Section& config, const std::vector<std::string>& arc
     for (const std::string& name : architectures) {
       if (name.starts_with("DeepseekV3")) return;
     }
-    fail("{}model_type: missing, expected \"deepseek_v3\"; `architectures` names no DeepseekV3 "
-         "class either",
-         config.prefix);
+    fail(
+        "{}model_type: missing, expected \"deepseek_v3\"; `architectures` names no DeepseekV3 "
+        "class either",
+        config.prefix);
   }
   std::string why;
   if (type == "deepseek_v2") {

@@ -124,8 +124,8 @@ void validate_rope_parameters(const DeepseekV3Config& config, const std::string&
   const RopeParameters& rope = config.rope_parameters;
   const std::string& type = rope.rope_type;
   if (type != "default" && type != "linear" && type != "dynamic" && type != "yarn") {
-    fail("{}: rope_type is \"{}\", supported: \"default\", \"linear\", \"dynamic\", \"yarn\"", where,
-         type);
+    fail("{}: rope_type is \"{}\", supported: \"default\", \"linear\", \"dynamic\", \"yarn\"",
+         where, type);
   }
   const auto need = [&](bool fine, const char* name, double value, const char* expected) {
     if (!fine) fail("{}: rope_parameters.{} is {}, expected {}", where, name, value, expected);
@@ -143,7 +143,8 @@ void validate_rope_parameters(const DeepseekV3Config& config, const std::string&
          config.qk_rope_head_dim);
   }
   if (type != "yarn") return;
-  need(rope.rope_theta != 1, "rope_theta", rope.rope_theta, "not 1 (YaRN divides by its logarithm)");
+  need(rope.rope_theta != 1, "rope_theta", rope.rope_theta,
+       "not 1 (YaRN divides by its logarithm)");
   need(positive(rope.beta_fast), "beta_fast", rope.beta_fast, "a positive number");
   need(positive(rope.beta_slow), "beta_slow", rope.beta_slow, "a positive number");
   if (rope.beta_fast < rope.beta_slow) {

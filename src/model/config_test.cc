@@ -256,9 +256,11 @@ TEST(ConfigTest, UnsupportedFeaturesAreRefused) {
   quantized(R"({"quant_method": "fp8", "fmt": "e5m2"})", {"fmt", "e5m2", "e4m3"});
   quantized(R"({"quant_method": "fp8", "activation_scheme": "static"})", {"static", "dynamic"});
   quantized(R"({"quant_method": "fp8", "scale_fmt": "e3m4"})", {"scale_fmt", "e3m4", "ue8m0"});
-  quantized(R"({"quant_method": "fp8", "weight_block_size": [128]})", {"weight_block_size", "[128]"});
+  quantized(R"({"quant_method": "fp8", "weight_block_size": [128]})",
+            {"weight_block_size", "[128]"});
   quantized(R"({"quant_method": "fp8", "weight_block_size": null})", {"weight_block_size", "null"});
-  quantized(R"({"quant_method": "fp8", "weight_block_size": [128, 0]})", {"weight_block_size", "0"});
+  quantized(R"({"quant_method": "fp8", "weight_block_size": [128, 0]})",
+            {"weight_block_size", "0"});
 }
 
 TEST(ConfigTest, WrongJsonTypesAreNamed) {
@@ -320,7 +322,8 @@ TEST(ConfigTest, DenseModelsNeedNoRouter) {
 }
 
 TEST(ConfigTest, RotaryParametersFollowTransformers) {
-  expect_refused("rope_parameters", Json::parse(R"({"rope_type": "linear"})"), {"factor", "linear"});
+  expect_refused("rope_parameters", Json::parse(R"({"rope_type": "linear"})"),
+                 {"factor", "linear"});
   expect_error([] { with_rope(R"({"rope_type": "yarn", "factor": "40"})"); },
                {"rope_parameters.factor", "\"40\""});
   expect_error([] { with_rope(R"({"rope_type": "yarn", "factor": 0})"); }, {"factor", "0"});
@@ -347,8 +350,10 @@ TEST(ConfigTest, RotaryParametersFollowTransformers) {
 
 TEST(ConfigTest, FoldersAndMissingFilesAreNamed) {
   EXPECT_EQ(DeepseekV3Config::from_file(kSource / "models/stories").hidden_size, 256);
-  expect_error([] { DeepseekV3Config::from_file(kSource / "include"); }, {"include", "config.json"});
-  expect_error([] { DeepseekV3Config::from_file("/no/such/config.json"); }, {"/no/such/config.json"});
+  expect_error([] { DeepseekV3Config::from_file(kSource / "include"); },
+               {"include", "config.json"});
+  expect_error([] { DeepseekV3Config::from_file("/no/such/config.json"); },
+               {"/no/such/config.json"});
 }
 
 }  // namespace
