@@ -1,0 +1,143 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "checkpoint/checkpoint.h"
+#include "formats/convert.h"
+#include "kernels/gemm/gemm.h"
+#include "model/pretrained.h"
+#include "model/tensor_map.h"
+
+namespace dsv3::model {
+namespace {
+
+// Rows of one expert out of a packed tensor [experts, rows, cols].
+Tensor packed_rows(const Tensor& packed, int64_t expert, int64_t begin, int64_t end) {
+  return packed.slice(expert, expert + 1).reshape({packed.dim(1), packed.dim(2)}).slice(begin, end);
+}
+
+int64_t blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
+
+// NaN in a small tensor poisons everything, and looking costs nothing; large ones are left to `dsv3 verify`.
+void require_finite_values(const std::string& name, const Tensor& t) {
+  const auto values = t.as<float>();
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) fail("tensor '{}': element {} is {}", name, i, values[i]);
+  }
+}
+
+Tensor dequantize(const ops::LinearWeight& w, DType to) {
+  Tensor out = Tensor::empty(DType::kF32, w.weight.shape());
+  const kernels::WeightView view = w.view();
+  float* data = out.as_mutable<float>().data();
+  const int64_t step = 64;
+  thread_pool().parallel_for(blocks(view.rows, step), [&](int64_t i) {
+    const int64_t begin = i * step, end = std::min(view.rows, begin + step);
+    kernels::decode(view.slice_rows(begin, end), data + begin * view.cols, view.cols);
+  });
+  return formats::convert(out, to);
+}
+
+void load_tensor(const Checkpoint& checkpoint, const TensorSource& source, WeightDType dtype) {
+  const TensorSlot& slot = source.slot;
+  Tensor t = checkpoint.tensor(source.name);
+  if (source.expert) t = packed_rows(t, *source.expert, source.rows.first, source.rows.second);
+  if (slot.linear == nullptr) {
+    *slot.tensor = formats::to_f32(t);
+    require_finite_values(source.name, *slot.tensor);
+    return;
+  }
+  ops::LinearWeight& w = *slot.linear;
+  w.weight = t.dtype() == DType::kF64 ? formats::to_f32(t) : t;
+  if (!source.scale_name.empty()) {
+    Tensor scale = checkpoint.tensor(source.scale_name);
+    if (source.expert) {
+      scale = packed_rows(scale, *source.expert, source.rows.first / w.block_rows,
+                          blocks(source.rows.second, w.block_rows));
+    }
+    w.scale_inv = formats::to_f32(scale);
+    require_finite_values(source.scale_name, w.scale_inv);
+  }
+  if (dtype == WeightDType::kAsStored) return;
+  const DType to = dtype == WeightDType::kFloat32 ? DType::kF32 : DType::kBF16;
+  if (w.is_fp8()) {
+    w.weight = dequantize(w, to);
+    w.scale_inv = Tensor();
+  } else {
+    w.weight = formats::convert(w.weight, to);
+  }
+}
+
+// Embedding and head are stored once and used in several places.
+void share_tied_weights(const DeepseekV3Config& config, Head head, ModelWeights& weights) {
+  if (head == Head::kCausalLm && config.tie_word_embeddings) weights.lm_head = weights.embed_tokens;
+  for (MtpWeights& mtp : weights.mtp) {
+    if (!mtp.embed_tokens.defined()) mtp.embed_tokens = weights.embed_tokens;
+    if (!mtp.shared_head.defined()) mtp.shared_head = weights.lm_head;
+  }
+}
+
+ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions& options) {
+  ComputeOptions compute;
+  const bool one_form = options.deterministic || options.dtype == WeightDType::kFloat32;
+  switch (options.attention) {
+    case AttentionForm::kAuto:
+      compute.mla_form = one_form ? ops::MlaForm::kAbsorbed : ops::MlaForm::kAuto;
+      break;
+    case AttentionForm::kAbsorbed:
+      compute.mla_form = ops::MlaForm::kAbsorbed;
+      break;
+    case AttentionForm::kExpanded:
+      compute.mla_form = ops::MlaForm::kExpanded;
+      break;
+  }
+  if (options.fp8_activations == Fp8Mode::kDynamic) {
+    if (!config.quantization_config || options.dtype != WeightDType::kAsStored) {
+      fail("fp8 activations: dynamic quantisation needs FP8 weights kept as stored; this model has {}",
+           config.quantization_config ? "FP8 weights that were to be converted" : "no quantization_config");
+    }
+    compute.fp8_activations = config.quantization_config->scale_fmt == "ue8m0"
+                                  ? ops::Fp8Activations::kDynamicPowerOfTwo
+                                  : ops::Fp8Activations::kDynamic;
+  }
+  return compute;
+}
+
+void update_config(DeepseekV3Config& config, WeightDType dtype) {
+  if (dtype == WeightDType::kAsStored) return;
+  config.quantization_config.reset();
+  config.dtype = dtype == WeightDType::kFloat32 ? "float32" : "bfloat16";
+}
+
+}  // namespace
+
+std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& folder, Head head,
+                                                   const LoadOptions& options) {
+  auto model = std::make_shared<LoadedModel>();
+  model->config = DeepseekV3Config::from_file(folder);
+  model->head = head;
+  model->source = folder;
+  model->options = compute_options(model->config, options);
+  const bool mtp = options.load_mtp;
+  if (mtp && model->config.num_nextn_predict_layers == 0) {
+    fail("{}: no multi-token prediction module to load, num_nextn_predict_layers is 0", folder.string());
+  }
+
+  const Checkpoint checkpoint = Checkpoint::open(folder);
+  const TensorMap map = map_tensors(model->config, head, mtp, checkpoint, model->weights);
+  if (!map.loadable()) fail("{}: the checkpoint does not fit config.json{}", folder.string(), map.report());
+  if (!map.unexpected.empty()) warn("{}: tensors that are not used{}", folder.string(), map.report());
+
+  const auto total = static_cast<int64_t>(map.sources.size());
+  for (int64_t i = 0; i < total; ++i) {
+    if (!map.sources[i].name.empty()) load_tensor(checkpoint, map.sources[i], options.dtype);
+    report_progress("loading", i + 1, total);
+  }
+  share_tied_weights(model->config, head, model->weights);
+  update_config(model->config, options.dtype);
+  return model;
+}
+
+}  // namespace dsv3::model
