@@ -3,8 +3,46 @@
 #include "base/file.h"
 
 namespace dsv3 {
+namespace {
+
+constexpr int kMaxDepth = 1000;
+
+/// Where the nesting becomes too deep; npos if nowhere. Brackets inside strings do not count.
+size_t find_too_deep(std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxDepth) return i;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return std::string_view::npos;
+}
+
+}  // namespace
+
+std::string json_error_reason(const std::exception& error) {
+  // The library's text ends in ": <reason>" after its own position.
+  std::string reason = error.what();
+  if (const size_t p = reason.find(": "); p != reason.npos) reason = reason.substr(p + 2);
+  // It can quote a string as long as the file.
+  if (reason.size() > 300)
+    reason = reason.substr(0, 200) + " ... " + reason.substr(reason.size() - 80);
+  return reason;
+}
 
 Json parse_json(std::string_view text, const std::string& where) {
+  if (const size_t at = find_too_deep(text); at != text.npos) {
+    fail("{}: at byte {}: more than {} nested lists and objects", where, at, kMaxDepth);
+  }
   try {
     return Json::parse(text.begin(), text.end());
   } catch (const Json::parse_error& e) {
@@ -12,12 +50,9 @@ Json parse_json(std::string_view text, const std::string& where) {
     const std::string_view before = text.substr(0, at);
     const auto line = 1 + std::count(before.begin(), before.end(), '\n');
     const size_t column = at - (before.rfind('\n') == before.npos ? 0 : before.rfind('\n') + 1) + 1;
-    // The library's text ends in ": <reason>" after its own position.
-    std::string reason = e.what();
-    if (const size_t p = reason.find(": "); p != reason.npos) reason = reason.substr(p + 2);
-    fail("{}: not valid JSON at line {}, column {}: {}", where, line, column, reason);
+    fail("{}: not valid JSON at line {}, column {}: {}", where, line, column, json_error_reason(e));
   } catch (const Json::exception& e) {
-    fail("{}: not valid JSON: {}", where, e.what());
+    fail("{}: not valid JSON: {}", where, json_error_reason(e));
   }
 }
 

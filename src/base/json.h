@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 #include "base/error.h"
@@ -11,7 +12,11 @@ namespace dsv3 {
 /// Objects keep the order of the file, so that what is written back reads like what was read.
 using Json = nlohmann::ordered_json;
 
-/// Parses JSON text; an Error names `where` (a file, usually), line and column.
+/// Why the JSON library refused a text, without its own prefix and shortened to one line's length.
+std::string json_error_reason(const std::exception& error);
+
+/// Parses JSON text; an Error names `where` (a file, usually), line and column. Refuses more than
+/// 1000 levels of lists and objects, which would exhaust the stack where such a value is printed.
 Json parse_json(std::string_view text, const std::string& where);
 Json read_json_file(const std::filesystem::path& path);
 

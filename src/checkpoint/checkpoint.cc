@@ -63,9 +63,7 @@ class IndexHandler final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool parse_error(size_t position, const std::string&,
                    const nlohmann::detail::exception& e) override {
-    std::string reason = e.what();
-    if (const size_t p = reason.find(": "); p != reason.npos) reason = reason.substr(p + 2);
-    fail("{}: not valid JSON at byte {}: {}", where_, position, reason);
+    fail("{}: not valid JSON at byte {}: {}", where_, position, json_error_reason(e));
   }
 
   bool found() const { return found_; }
@@ -96,7 +94,7 @@ std::vector<std::pair<std::string, std::string>> read_index(const fs::path& path
   try {
     nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
   } catch (const nlohmann::json::exception& e) {
-    fail("{}: not valid JSON: {}", where, e.what());
+    fail("{}: not valid JSON: {}", where, json_error_reason(e));
   }
   if (!handler.found()) fail("{}: no weight_map", where);
   if (map.empty()) fail("{}: weight_map is empty", where);

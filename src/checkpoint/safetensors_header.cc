@@ -145,9 +145,8 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(size_t position, const std::string&,
                    const nlohmann::detail::exception& e) override {
-    std::string reason = e.what();
-    if (const size_t p = reason.find(": "); p != reason.npos) reason = reason.substr(p + 2);
-    fail("{}: the header is not valid JSON at byte {} of it: {}", where_, position, reason);
+    fail("{}: the header is not valid JSON at byte {} of it: {}", where_, position,
+         json_error_reason(e));
   }
 
  private:
@@ -245,7 +244,7 @@ SafetensorsHeader parse_header(std::string_view json, uint64_t file_size,
   try {
     nlohmann::json::sax_parse(json.begin(), json.end(), &handler);
   } catch (const nlohmann::json::exception& e) {
-    fail("{}: the header is not valid JSON: {}", where, e.what());
+    fail("{}: the header is not valid JSON: {}", where, json_error_reason(e));
   }
 
   // The tensors must tile the data exactly.
