@@ -348,6 +348,84 @@ TEST(ConfigTest, RotaryParametersFollowTransformers) {
   EXPECT_EQ(load(json).rope_parameters.rope_theta, 77);
 }
 
+TEST(ConfigTest, TheOfficialConfigurationMeansWhatTheReportSays) {
+  const DeepseekV3Config c = DeepseekV3Config::from_json(R"({
+    "architectures": ["DeepseekV3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+    "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"},
+    "bos_token_id": 0, "eos_token_id": 1, "ep_size": 1, "first_k_dense_replace": 3,
+    "hidden_act": "silu", "hidden_size": 7168, "initializer_range": 0.02,
+    "intermediate_size": 18432, "kv_lora_rank": 512, "max_position_embeddings": 163840,
+    "model_type": "deepseek_v3", "moe_intermediate_size": 2048, "moe_layer_freq": 1, "n_group": 8,
+    "n_routed_experts": 256, "n_shared_experts": 1, "norm_topk_prob": true,
+    "num_attention_heads": 128, "num_experts_per_tok": 8, "num_hidden_layers": 61,
+    "num_key_value_heads": 128, "num_nextn_predict_layers": 1, "q_lora_rank": 1536,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+    "quantization_config": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
+                            "weight_block_size": [128, 128]},
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": {"beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 1.0,
+                     "mscale_all_dim": 1.0, "original_max_position_embeddings": 4096,
+                     "type": "yarn"},
+    "rope_theta": 10000, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid",
+    "tie_word_embeddings": false, "topk_group": 4, "topk_method": "noaux_tc",
+    "torch_dtype": "bfloat16", "transformers_version": "4.33.1", "use_cache": true,
+    "v_head_dim": 128, "vocab_size": 129280})");
+  EXPECT_EQ(c.qk_head_dim(), 192);
+  EXPECT_TRUE(c.rope_interleave);  // The file does not say it.
+  EXPECT_EQ(c.rope_parameters.factor, 40);
+  EXPECT_EQ(c.rope_parameters.original_max_position_embeddings, 4096);
+  EXPECT_EQ(c.num_nextn_predict_layers, 1);
+  EXPECT_FALSE(c.is_moe_layer(2));
+  EXPECT_TRUE(c.is_moe_layer(3));
+  EXPECT_TRUE(c.is_moe_layer(61));
+  EXPECT_EQ(c.quantization_config->scale_fmt, "");
+  EXPECT_EQ(c.dtype, "bfloat16");
+  EXPECT_EQ(Json::parse(c.to_json())["ep_size"], 1);
+}
+
+TEST(ConfigTest, AnyValueInAnyFieldIsReadOrRefused) {
+  const Json values = Json::parse(R"([null, true, -1, 0, 1, 3, 1.5, 1e300, -9223372036854775808,
+    9223372036854775807, 18446744073709551615, "", "x", [], [1], ["x"], {}, {"a": {}}, {"0": "x"}])");
+  Json all = Json::parse(DeepseekV3Config().to_json());
+  for (const char* older :
+       {"rope_scaling", "rope_theta", "torch_dtype", "num_local_experts", "num_labels", "id2label",
+        "label2id", "problem_type", "quantization_config", "topk_method", "scoring_func",
+        "moe_layer_freq", "num_nextn_predict_layers", "partial_rotary_factor",
+        "original_max_position_embeddings", "output_attentions"}) {
+    all[older] = nullptr;
+  }
+  const auto try_load = [](const Json& json) {
+    try {
+      const DeepseekV3Config c = load(json);
+      EXPECT_EQ(load(Json::parse(c.to_json())).to_json(), c.to_json()) << json.dump();
+    } catch (const Error& e) {
+      EXPECT_EQ(std::string(e.what()).rfind("config.json: ", 0), 0u) << e.what();
+    }
+  };
+  for (const auto& [key, unused] : all.items()) {
+    for (const Json& value : values) {
+      Json json = small();
+      json[key] = value;
+      try_load(json);
+    }
+  }
+  const auto inside = [&](const char* section, const Json& good) {
+    for (const auto& [key, unused] : good.items()) {
+      for (const Json& value : values) {
+        Json json = small();
+        json[section] = good;
+        json[section][key] = value;
+        try_load(json);
+      }
+    }
+  };
+  inside("rope_scaling", Json::parse(R"({"type": "yarn", "rope_type": "yarn", "factor": 4,
+    "original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1, "mscale": 1,
+    "mscale_all_dim": 1, "attention_factor": 1, "truncate": true, "rope_theta": 10000})"));
+  inside("quantization_config", Json::parse(R"({"quant_method": "fp8", "fmt": "e4m3",
+    "activation_scheme": "dynamic", "weight_block_size": [128, 128], "scale_fmt": "ue8m0"})"));
+}
+
 TEST(ConfigTest, FoldersAndMissingFilesAreNamed) {
   EXPECT_EQ(DeepseekV3Config::from_file(kSource / "models/stories").hidden_size, 256);
   expect_error([] { DeepseekV3Config::from_file(kSource / "include"); },
