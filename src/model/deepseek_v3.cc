@@ -77,6 +77,7 @@ void forward(const DeepseekV3Config& config, const ModelWeights& weights, const 
     const int64_t cache_layer =
         batch.sequences.empty() || batch.sequences[0].cache->num_layers() > 1 ? layer : 0;
     decoder_layer(context, weights.layers[layer], layer, cache_layer, x);
+    if (options.after_layer) options.after_layer(layer);
   }
   ops::rms_norm(x, weights.norm, static_cast<float>(config.rms_norm_eps), last_hidden_state);
   commit_caches(batch.sequences);

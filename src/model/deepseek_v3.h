@@ -33,6 +33,8 @@ struct RaggedBatch {
 struct ComputeOptions {
   ops::MlaForm mla_form = ops::MlaForm::kAuto;
   ops::Fp8Activations fp8_activations = ops::Fp8Activations::kNone;
+  /// Called when a layer's weights are not needed until the next forward pass; may be empty.
+  std::function<void(int64_t layer)> after_layer;
 };
 
 /// Sees intermediate results of a forward pass. All functions may be empty.

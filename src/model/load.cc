@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
 #include "formats/convert.h"
@@ -105,6 +106,46 @@ ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions
   return compute;
 }
 
+// The parts of mapped files that hold each layer's tensors, neighbours joined.
+using LayerRanges = std::vector<std::vector<std::pair<const std::byte*, const std::byte*>>>;
+
+LayerRanges layer_ranges(const LoadedModel& model) {
+  LayerRanges ranges(model.weights.layers.size());
+  for (size_t l = 0; l < ranges.size(); ++l) {
+    ModelWeights layer_only;
+    layer_only.layers = {model.weights.layers[l]};
+    DeepseekV3Config config = model.config;
+    config.num_hidden_layers = 1;
+    config.first_k_dense_replace = model.config.is_moe_layer(static_cast<int64_t>(l)) ? 0 : 1;
+    auto& of_layer = ranges[l];
+    for (const TensorSlot& slot : enumerate_tensors(config, Head::kNone, false, layer_only)) {
+      // Norms and biases are copies in memory; they are small, and their pages are not to be dropped.
+      if (slot.linear == nullptr || !slot.tensor->defined() || slot.role != TensorRole::kLinear) continue;
+      const auto* begin = static_cast<const std::byte*>(slot.tensor->raw());
+      of_layer.emplace_back(begin, begin + slot.tensor->bytes());
+    }
+    std::sort(of_layer.begin(), of_layer.end());
+    size_t kept = 0;
+    for (size_t i = 1; i < of_layer.size(); ++i) {
+      if (of_layer[i].first == of_layer[kept].second) {
+        of_layer[kept].second = of_layer[i].second;
+      } else {
+        of_layer[++kept] = of_layer[i];
+      }
+    }
+    if (!of_layer.empty()) of_layer.resize(kept + 1);
+  }
+  return ranges;
+}
+
+// A model that is larger than memory gives each layer's pages back when the layer is done, so that the resident set is
+// about one layer and not whatever the system lets it grow to.
+void stream_from_disk(LoadedModel& model) {
+  model.options.after_layer = [ranges = layer_ranges(model)](int64_t layer) {
+    for (const auto& [begin, end] : ranges[layer]) release_mapped(begin, static_cast<size_t>(end - begin));
+  };
+}
+
 void update_config(DeepseekV3Config& config, WeightDType dtype) {
   if (dtype == WeightDType::kAsStored) return;
   config.quantization_config.reset();
@@ -137,6 +178,10 @@ std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& 
   }
   share_tied_weights(model->config, head, model->weights);
   update_config(model->config, options.dtype);
+  if (options.dtype == WeightDType::kAsStored &&
+      checkpoint.total_bytes() > static_cast<uint64_t>(usable_memory_bytes())) {
+    stream_from_disk(*model);
+  }
   return model;
 }
 
