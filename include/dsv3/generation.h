@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dsv3/config.h"
+#include "dsv3/error.h"
 
 namespace dsv3 {
 
@@ -20,18 +21,20 @@ class CausalLm;
 
 /// When beam search may end before its longest allowed sequence; Hugging Face's `early_stopping`.
 enum class EarlyStopping {
-  kFalse,  ///< when the best running beam, at its present length, cannot beat the worst finished one
+  kFalse,  ///< when the best running beam, at its present length, cannot beat the worst finished
+           ///< one
   kTrue,   ///< as soon as there are num_beams finished sequences
   kNever,  ///< as kFalse, but a running beam is judged at the length that favours it most
 };
 
-/// How to generate: the fields of Hugging Face's `GenerationConfig` under their own names and with the
-/// defaults that its `generate` fills in, and a few of vLLM's. Greedy search unless `do_sample` or
-/// `num_beams` say otherwise. Source: transformers 5.12 `generation/configuration_utils.py`.
+/// How to generate: the fields of Hugging Face's `GenerationConfig` under their own names and with
+/// the defaults that its `generate` fills in, and a few of vLLM's. Greedy search unless `do_sample`
+/// or `num_beams` say otherwise. Source: transformers 5.12 `generation/configuration_utils.py`.
 struct GenerationConfig {
-  /// Length, in tokens. `max_length` counts the prompt, as wide as it was padded, and `max_new_tokens`
-  /// takes precedence over it; with neither, 20 new tokens. The model's context ends a sequence in
-  /// any case. `min_new_tokens` takes precedence over `min_length`; both only keep eos away.
+  /// Length, in tokens. `max_length` counts the prompt, as wide as it was padded, and
+  /// `max_new_tokens` takes precedence over it; with neither, 20 new tokens. The model's context
+  /// ends a sequence in any case. `min_new_tokens` takes precedence over `min_length`; both only
+  /// keep eos away.
   std::optional<int64_t> max_length;
   std::optional<int64_t> max_new_tokens;
   int64_t min_length = 0;
@@ -42,10 +45,11 @@ struct GenerationConfig {
   bool do_sample = false;
   int64_t num_beams = 1;
   int64_t num_return_sequences = 1;  ///< of each prompt; with beams the best so many
-  double length_penalty = 1.0;       ///< a beam's score is its log-probability / length^length_penalty
+  double length_penalty = 1.0;  ///< a beam's score is its log-probability / length^length_penalty
   EarlyStopping early_stopping = EarlyStopping::kFalse;
   /// The random numbers of a token are a function of the seed, the sequence's index and the token's
-  /// position alone, the same on every platform. (torch's are others, so samples are not its samples.)
+  /// position alone, the same on every platform. (torch's are others, so samples are not its
+  /// samples.)
   uint64_t seed = 0;
 
   /// Used with do_sample only.
@@ -73,7 +77,8 @@ struct GenerationConfig {
   std::vector<int64_t> begin_suppress_tokens;  ///< not as the first new token
   std::optional<int64_t> forced_bos_token_id;  ///< after a prompt of one token
   std::vector<int64_t> forced_eos_token_id;    ///< as the last token that max_length allows
-  /// {start, factor}: from `start` new tokens on, eos gains |logit| * (factor^(tokens past start) - 1).
+  /// {start, factor}: from `start` new tokens on, eos gains |logit| * (factor^(tokens past start) -
+  /// 1).
   std::optional<std::pair<int64_t, double>> exponential_decay_length_penalty;
   bool remove_invalid_values = false;  ///< NaN becomes 0 and infinities the largest floats
   bool renormalize_logits = false;
@@ -89,16 +94,17 @@ struct GenerationConfig {
   /// `where`, the field and the value for a wrong type. Values are judged by `validate`.
   static GenerationConfig from_json(const std::string& text,
                                     const std::string& where = "generation_config.json");
-  /// The generation_config.json of a checkpoint folder, or the defaults where it has none; bos, eos and
-  /// pad ids that are missing come from `config`.
-  static GenerationConfig from_folder(const std::filesystem::path& folder, const DeepseekV3Config& config);
+  /// The generation_config.json of a checkpoint folder, or the defaults where it has none; bos, eos
+  /// and pad ids that are missing come from `config`.
+  static GenerationConfig from_folder(const std::filesystem::path& folder,
+                                      const DeepseekV3Config& config);
   /// Call arguments, as an object of JSON: each key replaces the field. Null switches an option off
   /// (top_k and temperature too). An unknown key is an Error.
   void apply(const std::string& kwargs_json, const std::string& where = "generation arguments");
   /// bos, eos and pad ids that are not set become those of the model's config.
   void fill_special_tokens(const DeepseekV3Config& config);
-  /// The text of a generation_config.json: what differs from the defaults, and everything of the text
-  /// this was read from, keys that we do not know included.
+  /// The text of a generation_config.json: what differs from the defaults, and everything of the
+  /// text this was read from, keys that we do not know included.
   std::string to_json() const;
   /// Throws Error naming field, value and what is allowed. Called by `generate`.
   void validate(const std::string& where = "generation config") const;
@@ -110,8 +116,8 @@ struct GenerationConfig {
 /// Log-probabilities (natural logarithm) under the model's own distribution: before temperature,
 /// penalties and every other change to the logits.
 struct TokenLogprobs {
-  float logprob = 0;                            ///< of the token that was chosen
-  std::vector<std::pair<int64_t, float>> top;   ///< token and log-probability, most likely first
+  float logprob = 0;                           ///< of the token that was chosen
+  std::vector<std::pair<int64_t, float>> top;  ///< token and log-probability, most likely first
 };
 
 enum class FinishReason {
@@ -123,7 +129,8 @@ enum class FinishReason {
 /// "stop", "stop_string", "length" or "cancelled".
 std::string_view finish_reason_name(FinishReason reason);
 
-/// Text of one sequence, made of its tokens one by one; a token may complete no character and give "".
+/// Text of one sequence, made of its tokens one by one; a token may complete no character and give
+/// "".
 struct TextDecoder {
   std::function<std::string(int64_t id)> push;
   std::function<std::string()> flush;  ///< what is still held back, at the end; may be empty
@@ -135,9 +142,9 @@ struct GenerationRequest {
   /// counts each one's own prompt, and penalties see no padding.
   std::vector<std::vector<int64_t>> prompts;
 
-  /// Or Hugging Face's way: rows of one width, padded on the left. `attention_mask` has the same shape,
-  /// 1 for tokens; without it, it is inferred from pad_token_id (if that is no eos id) as Hugging Face
-  /// does. As there, max_length counts the padded width and penalties see the padding.
+  /// Or Hugging Face's way: rows of one width, padded on the left. `attention_mask` has the same
+  /// shape, 1 for tokens; without it, it is inferred from pad_token_id (if that is no eos id) as
+  /// Hugging Face does. As there, max_length counts the padded width and penalties see the padding.
   std::vector<std::vector<int64_t>> input_ids;
   std::vector<std::vector<int64_t>> attention_mask;
 
@@ -149,10 +156,11 @@ struct GenerationRequest {
   /// `logprobs` is null unless config.logprobs is set. Not available with beams.
   std::function<bool(int64_t sequence, int64_t token, const TokenLogprobs* logprobs)> on_token;
 
-  /// Makes one decoder for each sequence; needed for stop strings, on_text and SequenceResult::text.
+  /// Makes one decoder for each sequence; needed for stop strings, on_text and
+  /// SequenceResult::text.
   std::function<TextDecoder()> make_text_decoder;
-  /// Called with text that no stop string can still take back; false ends the sequence. Not available
-  /// with beams.
+  /// Called with text that no stop string can still take back; false ends the sequence. Not
+  /// available with beams.
   std::function<bool(int64_t sequence, std::string_view text)> on_text;
   /// Whether text keeps the stop string that ended it.
   bool include_stop_string = false;
@@ -172,14 +180,15 @@ struct GenerationResult {
   std::vector<SequenceResult> sequences;
 };
 
-/// Generates from all prompts together: one ragged batch, which sequences leave when they are finished.
-/// Throws Error for a request that makes no sense (an empty prompt, one longer than the context, ids
-/// outside the vocabulary, padding on the right ...). Same tokens as `generate` of transformers 5.12
-/// for greedy and beam search. Not to be called for one model from two threads at once.
+/// Generates from all prompts together: one ragged batch, which sequences leave when they are
+/// finished. Throws Error for a request that makes no sense (an empty prompt, one longer than the
+/// context, ids outside the vocabulary, padding on the right ...). Same tokens as `generate` of
+/// transformers 5.12 for greedy and beam search. Not to be called for one model from two threads at
+/// once.
 GenerationResult generate(generation::CausalLm& model, const GenerationRequest& request);
 
-/// Hugging Face's return value: prompt rows (padded on the left) + new tokens, filled up with the pad
-/// token (eos where there is none), [prompts * num_return_sequences, width].
+/// Hugging Face's return value: prompt rows (padded on the left) + new tokens, filled up with the
+/// pad token (eos where there is none), [prompts * num_return_sequences, width].
 std::vector<std::vector<int64_t>> padded_sequences(const GenerationRequest& request,
                                                    const GenerationResult& result);
 
@@ -191,8 +200,8 @@ class StopStringMatcher {
   explicit StopStringMatcher(std::vector<std::string> stop_strings, bool include = false);
 
   /// Takes the next piece and returns what may be shown: all text but an end that could be the
-  /// beginning of a stop string. Of several stop strings the one that is complete first counts; where two
-  /// end at the same byte, the longer one. After a stop, text is ignored.
+  /// beginning of a stop string. Of several stop strings the one that is complete first counts;
+  /// where two end at the same byte, the longer one. After a stop, text is ignored.
   std::string push(std::string_view piece);
   /// The text still held back, when no more will come.
   std::string flush();

@@ -29,7 +29,8 @@ class BeamSearch {
              std::unique_ptr<SequenceState> state)
       : request_(request), config_(request.config), prompt_(prompt), index_(index) {
     const size_t num_beams = static_cast<size_t>(config_.num_beams);
-    // All beams begin with the prompt. Only the first may be continued, or all would become the same.
+    // All beams begin with the prompt. Only the first may be continued, or all would become the
+    // same.
     running_.assign(num_beams, {prompt.padded_row, kOut});
     running_[0].score = 0;
     best_.resize(num_beams);
@@ -52,13 +53,15 @@ class BeamSearch {
                    fmt::format("prompt {}, beam {}", index_, b));
   }
 
-  /// Takes the processed rows [rows(), vocab_size], and the logits they were made of if log-probabilities are asked for.
+  /// Takes the processed rows [rows(), vocab_size], and the logits they were made of if
+  /// log-probabilities are asked for.
   void advance(std::span<const float> scores, std::span<const float> logits, bool out_of_time) {
     std::vector<Candidate> candidates = best_candidates(scores);
     for (Candidate& c : candidates) c.finish_reason = judge(c, out_of_time);
     update_best(candidates, logits);
-    const bool all_hit = std::all_of(candidates.begin(), candidates.end(),
-                                     [](const Candidate& c) { return c.finish_reason.has_value(); });
+    const bool all_hit = std::all_of(candidates.begin(), candidates.end(), [](const Candidate& c) {
+      return c.finish_reason.has_value();
+    });
     std::vector<Beam> next = next_beams(candidates, logits);
     can_improve_ = can_improve_ && could_improve(next);
     const bool enough = config_.early_stopping == EarlyStopping::kTrue && all_best_finished();
@@ -114,14 +117,16 @@ class BeamSearch {
   /// The rows of all beams are one after the prompt.
   size_t row_of(size_t beam) const { return states_.size() == 1 ? 0 : beam; }
   float penalised(float score, int64_t length) const {
-    return score / static_cast<float>(std::pow(static_cast<double>(length), config_.length_penalty));
+    return score /
+           static_cast<float>(std::pow(static_cast<double>(length), config_.length_penalty));
   }
   bool all_best_finished() const {
     return std::all_of(best_.begin(), best_.end(), [](const Hypothesis& h) { return h.finished; });
   }
 
-  /// The best continuations of all beams, so many that num_beams are left should all eos ids be among
-  /// them; with do_sample they are drawn without replacement, and are in the order of the draw.
+  /// The best continuations of all beams, so many that num_beams are left should all eos ids be
+  /// among them; with do_sample they are drawn without replacement, and are in the order of the
+  /// draw.
   std::vector<Candidate> best_candidates(std::span<const float> scores) const {
     const int64_t num_beams = config_.num_beams;
     const int64_t vocab_size = static_cast<int64_t>(scores.size() / states_.size());
@@ -129,18 +134,21 @@ class BeamSearch {
     const int64_t wanted = std::max<int64_t>(2, 1 + eos_ids) * num_beams;
     const auto score = [&](int64_t i) {
       const size_t beam = static_cast<size_t>(i / vocab_size);
-      return scores[row_of(beam) * static_cast<size_t>(vocab_size) + static_cast<size_t>(i % vocab_size)] +
+      return scores[row_of(beam) * static_cast<size_t>(vocab_size) +
+                    static_cast<size_t>(i % vocab_size)] +
              running_[beam].score;
     };
     // The largest of log p + Gumbel noise are a sample without replacement (Gumbel-top-k).
     const auto noisy_score = [&](int64_t i) {
       const float s = score(i);
       if (s == kMinusInfinity) return s;
-      const double u = uniform(config_.seed, index_, static_cast<uint32_t>(generated()), static_cast<uint32_t>(i));
+      const double u = uniform(config_.seed, index_, static_cast<uint32_t>(generated()),
+                               static_cast<uint32_t>(i));
       return static_cast<float>(s - std::log(-std::log(u)));
     };
     const int64_t n = num_beams * vocab_size;
-    const auto top = config_.do_sample ? top_k_of(n, wanted, noisy_score) : top_k_of(n, wanted, score);
+    const auto top =
+        config_.do_sample ? top_k_of(n, wanted, noisy_score) : top_k_of(n, wanted, score);
     std::vector<Candidate> candidates;
     for (const auto& item : top) {
       const int64_t i = item.second;
@@ -166,13 +174,15 @@ class BeamSearch {
   }
 
   /// Beams of the next step: the best candidates that do not end.
-  std::vector<Beam> next_beams(const std::vector<Candidate>& candidates, std::span<const float> logits) const {
+  std::vector<Beam> next_beams(const std::vector<Candidate>& candidates,
+                               std::span<const float> logits) const {
     const auto score = [&](int64_t i) {
       const Candidate& c = candidates[static_cast<size_t>(i)];
       return c.finish_reason ? c.score + kOut : c.score;
     };
     std::vector<Beam> next;
-    for (const auto& [s, i] : top_k_of(static_cast<int64_t>(candidates.size()), config_.num_beams, score)) {
+    for (const auto& [s, i] :
+         top_k_of(static_cast<int64_t>(candidates.size()), config_.num_beams, score)) {
       const Candidate& c = candidates[static_cast<size_t>(i)];
       Beam& beam = next.emplace_back(running_[c.parent]);
       beam.history.push_back(c.token);
@@ -183,8 +193,8 @@ class BeamSearch {
     return next;
   }
 
-  /// Sequences that have just ended compete with the best so far. Only the first num_beams candidates
-  /// may; the others are there so that the search can go on.
+  /// Sequences that have just ended compete with the best so far. Only the first num_beams
+  /// candidates may; the others are there so that the search can go on.
   void update_best(const std::vector<Candidate>& candidates, std::span<const float> logits) {
     const int64_t length = static_cast<int64_t>(generated()) + 1;
     const bool full = config_.early_stopping == EarlyStopping::kTrue && all_best_finished();
@@ -208,7 +218,8 @@ class BeamSearch {
       const Candidate& c = candidates[i - places];
       const Beam& parent = running_[c.parent];
       Hypothesis& h = best.emplace_back();
-      h.tokens.assign(parent.history.begin() + static_cast<std::ptrdiff_t>(width()), parent.history.end());
+      h.tokens.assign(parent.history.begin() + static_cast<std::ptrdiff_t>(width()),
+                      parent.history.end());
       h.tokens.push_back(c.token);
       h.score = score;
       h.finished = may_be_best(candidates, i - places);
@@ -224,12 +235,14 @@ class BeamSearch {
     return candidates[i].finish_reason.has_value() && i < static_cast<size_t>(config_.num_beams);
   }
 
-  /// Whether the best of the running beams might yet beat the worst of the finished ones. Without a length
-  /// penalty scores only fall, so then this is certain; otherwise it is the reference's guess.
+  /// Whether the best of the running beams might yet beat the worst of the finished ones. Without a
+  /// length penalty scores only fall, so then this is certain; otherwise it is the reference's
+  /// guess.
   bool could_improve(const std::vector<Beam>& next) const {
     const int64_t longest = prompt_.max_new_tokens();
     const int64_t length = static_cast<int64_t>(generated()) + 1;
-    const bool favours_longest = config_.early_stopping == EarlyStopping::kNever && config_.length_penalty > 0;
+    const bool favours_longest =
+        config_.early_stopping == EarlyStopping::kNever && config_.length_penalty > 0;
     const float possible = penalised(next[0].score, favours_longest ? longest : length);
     float worst = best_[0].score;
     for (const Hypothesis& h : best_) worst = std::min(worst, h.score);
@@ -251,7 +264,8 @@ class BeamSearch {
 
   TokenLogprobs logprobs_of(const Candidate& c, std::span<const float> logits) const {
     const size_t vocab_size = logits.size() / states_.size();
-    return token_logprobs(logits.subspan(row_of(c.parent) * vocab_size, vocab_size), c.token, *config_.logprobs);
+    return token_logprobs(logits.subspan(row_of(c.parent) * vocab_size, vocab_size), c.token,
+                          *config_.logprobs);
   }
 
   void add_text(SequenceResult& result) const {
@@ -273,17 +287,18 @@ class BeamSearch {
   const GenerationConfig& config_;
   const Prompt& prompt_;
   size_t index_;
-  std::vector<Beam> running_;                           // [num_beams]
-  std::vector<std::unique_ptr<SequenceState>> states_;  // of running_, or one for all after the prompt
-  std::vector<Hypothesis> best_;                        // [num_beams], best first
+  std::vector<Beam> running_;  // [num_beams]
+  std::vector<std::unique_ptr<SequenceState>>
+      states_;                    // of running_, or one for all after the prompt
+  std::vector<Hypothesis> best_;  // [num_beams], best first
   bool can_improve_ = true;
   bool done_ = false;
 };
 
 }  // namespace
 
-GenerationResult beam_search(CausalLm& model, const GenerationRequest& request, std::span<const Prompt> prompts,
-                             const Deadline& deadline) {
+GenerationResult beam_search(CausalLm& model, const GenerationRequest& request,
+                             std::span<const Prompt> prompts, const Deadline& deadline) {
   const size_t vocab_size = static_cast<size_t>(model.vocab_size());
   const size_t returned = static_cast<size_t>(request.config.num_return_sequences);
   GenerationResult result;
@@ -292,7 +307,8 @@ GenerationResult beam_search(CausalLm& model, const GenerationRequest& request, 
   // Searches by prompt; those that have ended (or had no room to begin) are null.
   std::vector<std::unique_ptr<BeamSearch>> searches(prompts.size());
   std::vector<float> originals;
-  const auto step = [&](size_t prompt, std::span<const float> scores, std::span<const float> logits) {
+  const auto step = [&](size_t prompt, std::span<const float> scores,
+                        std::span<const float> logits) {
     BeamSearch& search = *searches[prompt];
     search.advance(scores, logits, deadline.passed());
     if (!search.done()) return;
@@ -302,7 +318,8 @@ GenerationResult beam_search(CausalLm& model, const GenerationRequest& request, 
 
   prefill(model, prompts, request.prefill_chunk,
           [&](size_t prompt, std::unique_ptr<SequenceState> state, std::span<float> logits) {
-            searches[prompt] = std::make_unique<BeamSearch>(request, prompts[prompt], prompt, std::move(state));
+            searches[prompt] =
+                std::make_unique<BeamSearch>(request, prompts[prompt], prompt, std::move(state));
             if (request.config.logprobs) originals.assign(logits.begin(), logits.end());
             searches[prompt]->process_row(0, logits);
             step(prompt, logits, originals);
@@ -328,7 +345,8 @@ GenerationResult beam_search(CausalLm& model, const GenerationRequest& request, 
     if (request.config.logprobs) originals = logits;
     thread_pool().parallel_for(static_cast<int64_t>(rows.size()), [&](int64_t i) {
       const auto [prompt, beam] = rows[static_cast<size_t>(i)];
-      searches[prompt]->process_row(beam, std::span(logits).subspan(static_cast<size_t>(i) * vocab_size, vocab_size));
+      searches[prompt]->process_row(
+          beam, std::span(logits).subspan(static_cast<size_t>(i) * vocab_size, vocab_size));
     });
     for (size_t begin = 0; begin < rows.size();) {
       const size_t prompt = rows[begin].prompt;
@@ -337,8 +355,9 @@ GenerationResult beam_search(CausalLm& model, const GenerationRequest& request, 
       const auto part = [&](std::span<const float> all) {
         return all.empty() ? all : all.subspan(begin * vocab_size, count);
       };
-      step(prompt, part(logits), part(request.config.logprobs ? std::span<const float>(originals)
-                                                              : std::span<const float>()));
+      step(prompt, part(logits),
+           part(request.config.logprobs ? std::span<const float>(originals)
+                                        : std::span<const float>()));
       begin = next;
     }
   }

@@ -8,7 +8,8 @@
 
 #include "generation/causal_lm.h"
 
-/// A model for tests whose logits are a hash of all tokens so far: the one of testdata/make_reference.py.
+/// A model for tests whose logits are a hash of all tokens so far: the one of
+/// testdata/make_reference.py.
 namespace dsv3::generation {
 
 inline uint64_t fake_mix(uint64_t x) {
@@ -20,7 +21,8 @@ inline uint64_t fake_mix(uint64_t x) {
 /// Float32 exactly, in [-4, 4).
 inline void fake_logits(std::span<const int64_t> history, std::span<float> logits) {
   uint64_t h = 0;
-  for (const int64_t token : history) h = fake_mix(h + static_cast<uint64_t>(token + 1) * 0x9E3779B97F4A7C15u);
+  for (const int64_t token : history)
+    h = fake_mix(h + static_cast<uint64_t>(token + 1) * 0x9E3779B97F4A7C15u);
   for (size_t v = 0; v < logits.size(); ++v) {
     const uint64_t bits = fake_mix(h + v * 0xD1B54A32D192ED03u) >> 40;
     logits[v] = static_cast<float>(static_cast<double>(bits) * 0x1.0p-21 - 4.0);
@@ -33,7 +35,9 @@ class FakeState : public SequenceState {
   FakeState(const FakeState& other) : tokens(other.tokens), alive_(other.alive_) { ++*alive_; }
   ~FakeState() override { --*alive_; }
   int64_t length() const override { return static_cast<int64_t>(tokens.size()); }
-  std::unique_ptr<SequenceState> clone() const override { return std::make_unique<FakeState>(*this); }
+  std::unique_ptr<SequenceState> clone() const override {
+    return std::make_unique<FakeState>(*this);
+  }
   void crop(int64_t length) override { tokens.resize(static_cast<size_t>(length)); }
   std::vector<int64_t> tokens;
 
@@ -47,7 +51,9 @@ class FakeLm : public CausalLm {
       : vocab_size_(vocab_size), max_length_(max_length) {}
   int64_t vocab_size() const override { return vocab_size_; }
   int64_t max_length() const override { return max_length_; }
-  std::unique_ptr<SequenceState> new_sequence() override { return std::make_unique<FakeState>(&alive); }
+  std::unique_ptr<SequenceState> new_sequence() override {
+    return std::make_unique<FakeState>(&alive);
+  }
 
   void forward(std::span<const Step> steps, std::span<float> logits) override {
     const size_t vocab = static_cast<size_t>(vocab_size_);

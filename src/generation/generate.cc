@@ -30,7 +30,8 @@ GenerationResult generate_sequences(CausalLm& model, const GenerationRequest& re
     }
   };
 
-  const auto begin = [&](size_t prompt, std::unique_ptr<SequenceState> state, std::span<float> logits) {
+  const auto begin = [&](size_t prompt, std::unique_ptr<SequenceState> state,
+                         std::span<float> logits) {
     std::vector<float> row;
     for (size_t c = 0; c < copies; ++c) {
       const int64_t index = static_cast<int64_t>(prompt * copies + c);
@@ -83,8 +84,10 @@ GenerationResult generate(CausalLm& model, const GenerationRequest& request) {
     fail("stop_strings and on_text need the request's make_text_decoder");
   }
   if (config.num_beams > 1 && (request.on_token || request.on_text)) {
-    fail("on_token and on_text cannot be used with num_beams {}: beam search knows its tokens only at the end",
-         config.num_beams);
+    fail(
+        "on_token and on_text cannot be used with num_beams {}: beam search knows its tokens only "
+        "at the end",
+        config.num_beams);
   }
   const Deadline deadline(config.max_time);
   const std::vector<Prompt> prompts = prepare_prompts(request, model);

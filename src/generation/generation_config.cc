@@ -60,26 +60,43 @@ void visit_fields(GenerationConfig& c, Visitor&& visit) {
 }
 
 /// Fields of Hugging Face that cannot change which tokens come out here.
-constexpr const char* kIgnoredKeys[] = {
-    "use_cache", "cache_implementation", "cache_config", "output_attentions", "output_hidden_states",
-    "output_scores", "output_logits", "return_dict_in_generate", "disable_compile", "compile_config",
-    "is_assistant", "num_assistant_tokens", "num_assistant_tokens_schedule",
-    "assistant_confidence_threshold", "assistant_lookbehind", "target_lookbehind", "max_matching_ngram_size",
-    "prefill_chunk_size", "continuous_batching_config", "decoder_start_token_id", "transformers_version",
-    "_from_model_config", "_commit_hash"};
+constexpr const char* kIgnoredKeys[] = {"use_cache",
+                                        "cache_implementation",
+                                        "cache_config",
+                                        "output_attentions",
+                                        "output_hidden_states",
+                                        "output_scores",
+                                        "output_logits",
+                                        "return_dict_in_generate",
+                                        "disable_compile",
+                                        "compile_config",
+                                        "is_assistant",
+                                        "num_assistant_tokens",
+                                        "num_assistant_tokens_schedule",
+                                        "assistant_confidence_threshold",
+                                        "assistant_lookbehind",
+                                        "target_lookbehind",
+                                        "max_matching_ngram_size",
+                                        "prefill_chunk_size",
+                                        "continuous_batching_config",
+                                        "decoder_start_token_id",
+                                        "transformers_version",
+                                        "_from_model_config",
+                                        "_commit_hash"};
 
-/// Fields of Hugging Face that would change the tokens and that we do not have: refused unless null or
-/// at the value that switches them off.
+/// Fields of Hugging Face that would change the tokens and that we do not have: refused unless null
+/// or at the value that switches them off.
 struct UnsupportedKey {
   const char* name;
   const char* off;
 };
 constexpr UnsupportedKey kUnsupportedKeys[] = {
-    {"guidance_scale", "1.0"},     {"penalty_alpha", "0.0"},       {"dola_layers", "null"},
-    {"diversity_penalty", "0.0"},  {"num_beam_groups", "1"},       {"constraints", "null"},
-    {"force_words_ids", "null"},   {"watermarking_config", "null"}, {"token_healing", "false"},
-    {"low_memory", "false"},       {"assistant_early_exit", "null"},
-    {"prompt_lookup_num_tokens", "null"}};
+    {"guidance_scale", "1.0"},        {"penalty_alpha", "0.0"},
+    {"dola_layers", "null"},          {"diversity_penalty", "0.0"},
+    {"num_beam_groups", "1"},         {"constraints", "null"},
+    {"force_words_ids", "null"},      {"watermarking_config", "null"},
+    {"token_healing", "false"},       {"low_memory", "false"},
+    {"assistant_early_exit", "null"}, {"prompt_lookup_num_tokens", "null"}};
 
 /// One value of JSON and how to name it in an error.
 struct JsonField {
@@ -165,7 +182,8 @@ void read(const JsonField& f, std::map<int64_t, double>& out) {
   if (!f.value.is_object()) f.wrong_type(expected);
   out.clear();
   for (const auto& [key, bias] : f.value.items()) {
-    const bool digits = !key.empty() && key.size() < 19 && key.find_first_not_of("0123456789") == key.npos;
+    const bool digits =
+        !key.empty() && key.size() < 19 && key.find_first_not_of("0123456789") == key.npos;
     if (!digits || !bias.is_number()) f.wrong_type(expected);
     out[std::stoll(key)] = bias.get<double>();
   }
@@ -287,15 +305,18 @@ void GenerationConfig::fill_special_tokens(const DeepseekV3Config& config) {
 }
 
 std::string GenerationConfig::to_json() const {
-  Json json = original_json.empty() ? Json::object() : parse_object(original_json, "generation config");
+  Json json =
+      original_json.empty() ? Json::object() : parse_object(original_json, "generation config");
   GenerationConfig defaults, self = *this;
   Json default_values;
-  visit_fields(defaults, [&](const char* name, auto&& field) { default_values[name] = written(field); });
+  visit_fields(defaults,
+               [&](const char* name, auto&& field) { default_values[name] = written(field); });
   visit_fields(self, [&](const char* name, auto&& field) {
     Json value = written(field);
     const bool is_default = value == default_values[name];
     // A key that is there keeps its place; one that says "default" by null stays as it is.
-    if (json.contains(name) ? !(is_default && json[name].is_null()) : !is_default) json[name] = value;
+    if (json.contains(name) ? !(is_default && json[name].is_null()) : !is_default)
+      json[name] = value;
   });
   return json.dump(2) + "\n";
 }
@@ -304,7 +325,8 @@ void GenerationConfig::validate(const std::string& where) const {
   const auto require = [&](bool good, const char* name, const auto& value, const char* allowed) {
     if (!good) fail("{}: {} is {}; it must be {}", where, name, value, allowed);
   };
-  const auto require_optional = [&](const auto& value, auto good, const char* name, const char* allowed) {
+  const auto require_optional = [&](const auto& value, auto good, const char* name,
+                                    const char* allowed) {
     if (value && !good(*value)) fail("{}: {} is {}; it must be {}", where, name, *value, allowed);
   };
   const auto positive = [](auto v) { return v > 0; };
@@ -332,8 +354,10 @@ void GenerationConfig::validate(const std::string& where) const {
   }
   require(top_k >= 0, "top_k", top_k, "at least 1, or 0 for all tokens");
   require(top_p > 0 && top_p <= 1, "top_p", top_p, "above 0 and at most 1");
-  require_optional(min_p, [](double v) { return v >= 0 && v <= 1; }, "min_p", "from 0 to 1");
-  require_optional(top_h, [](double v) { return v > 0 && v <= 1; }, "top_h", "above 0 and at most 1");
+  require_optional(
+      min_p, [](double v) { return v >= 0 && v <= 1; }, "min_p", "from 0 to 1");
+  require_optional(
+      top_h, [](double v) { return v > 0 && v <= 1; }, "top_h", "above 0 and at most 1");
   require(typical_p > 0 && typical_p <= 1, "typical_p", typical_p, "above 0 and at most 1");
   require(epsilon_cutoff >= 0 && epsilon_cutoff < 1, "epsilon_cutoff", epsilon_cutoff,
           "at least 0 and below 1");
@@ -344,10 +368,11 @@ void GenerationConfig::validate(const std::string& where) const {
   require(finite_positive(encoder_repetition_penalty), "encoder_repetition_penalty",
           encoder_repetition_penalty, "above 0");
   require(std::isfinite(presence_penalty), "presence_penalty", presence_penalty, "a finite number");
-  require(std::isfinite(frequency_penalty), "frequency_penalty", frequency_penalty, "a finite number");
+  require(std::isfinite(frequency_penalty), "frequency_penalty", frequency_penalty,
+          "a finite number");
   require(no_repeat_ngram_size >= 0, "no_repeat_ngram_size", no_repeat_ngram_size, "at least 0");
-  require(encoder_no_repeat_ngram_size >= 0, "encoder_no_repeat_ngram_size", encoder_no_repeat_ngram_size,
-          "at least 0");
+  require(encoder_no_repeat_ngram_size >= 0, "encoder_no_repeat_ngram_size",
+          encoder_no_repeat_ngram_size, "at least 0");
   for (const auto& [id, bias] : logit_bias) {
     require(id >= 0, "token of logit_bias", id, "at least 0");
     require(!std::isnan(bias) && bias < INFINITY, "logit_bias", bias, "a number below infinity");
@@ -362,10 +387,12 @@ void GenerationConfig::validate(const std::string& where) const {
     require(!std::isnan(bias) && bias < INFINITY, "sequence_bias", bias, "a number below infinity");
   }
   require_optional(forced_bos_token_id, not_negative, "forced_bos_token_id", "at least 0");
-  for (const int64_t id : forced_eos_token_id) require(id >= 0, "forced_eos_token_id", id, "at least 0");
+  for (const int64_t id : forced_eos_token_id)
+    require(id >= 0, "forced_eos_token_id", id, "at least 0");
   if (exponential_decay_length_penalty) {
     const double factor = exponential_decay_length_penalty->second;
-    require(finite_positive(factor), "factor of exponential_decay_length_penalty", factor, "above 0");
+    require(finite_positive(factor), "factor of exponential_decay_length_penalty", factor,
+            "above 0");
   }
   for (const std::string& s : stop_strings) {
     if (s.empty()) fail("{}: stop_strings has an empty string", where);
@@ -375,10 +402,14 @@ void GenerationConfig::validate(const std::string& where) const {
 
 std::string_view finish_reason_name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kStopString: return "stop_string";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kStopString:
+      return "stop_string";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
   }
   return "";
 }

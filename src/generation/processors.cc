@@ -17,8 +17,8 @@ float& score_of(std::span<float> scores, int64_t token, const char* what) {
   return scores[static_cast<size_t>(token)];
 }
 
-/// Whether `sequence` without its last token ends the history. Hugging Face passes over sequences that
-/// are longer than the history, even where all but the last token would fit.
+/// Whether `sequence` without its last token ends the history. Hugging Face passes over sequences
+/// that are longer than the history, even where all but the last token would fit.
 bool may_complete(std::span<const int64_t> history, const TokenSequence& sequence) {
   if (sequence.size() == 1) return true;
   if (sequence.size() > history.size()) return false;
@@ -36,13 +36,15 @@ void add_sequence_bias(std::span<float> scores, std::span<const int64_t> history
     for (const int64_t token : sequence) score_of(scores, token, "sequence_bias");
     const bool replaced = std::any_of(sequence_bias.begin() + i + 1, sequence_bias.end(),
                                       [&](const auto& later) { return later.first == sequence; });
-    if (!replaced && may_complete(history, sequence)) sum[sequence.back()] += static_cast<float>(bias);
+    if (!replaced && may_complete(history, sequence))
+      sum[sequence.back()] += static_cast<float>(bias);
   }
   for (const auto& [token, bias] : sum) scores[static_cast<size_t>(token)] += bias;
 }
 
 void ban_bad_words(std::span<float> scores, std::span<const int64_t> history,
-                   std::span<const TokenSequence> bad_words_ids, std::span<const int64_t> eos_token_id) {
+                   std::span<const TokenSequence> bad_words_ids,
+                   std::span<const int64_t> eos_token_id) {
   for (const TokenSequence& sequence : bad_words_ids) {
     for (const int64_t token : sequence) score_of(scores, token, "bad_words_ids");
     const bool is_eos = sequence.size() == 1 && std::find(eos_token_id.begin(), eos_token_id.end(),
@@ -68,8 +70,8 @@ void penalise_repetition(std::span<float> scores, std::span<const int64_t> token
   for (size_t i = 0; i < tokens.size(); ++i) scores[static_cast<size_t>(tokens[i])] = penalised[i];
 }
 
-void penalise_frequency(std::span<float> scores, std::span<const int64_t> generated, double presence_penalty,
-                        double frequency_penalty) {
+void penalise_frequency(std::span<float> scores, std::span<const int64_t> generated,
+                        double presence_penalty, double frequency_penalty) {
   std::unordered_map<int64_t, int64_t> counts;
   for (const int64_t token : generated) ++counts[token];
   for (const auto& [token, count] : counts) {
@@ -109,8 +111,8 @@ void remove_invalid_values(std::span<float> scores) {
   }
 }
 
-void favour_eos_exponentially(std::span<float> scores, std::span<const int64_t> eos_token_id, int64_t excess,
-                              double factor) {
+void favour_eos_exponentially(std::span<float> scores, std::span<const int64_t> eos_token_id,
+                              int64_t excess, double factor) {
   const float growth = static_cast<float>(std::pow(factor, static_cast<double>(excess)) - 1);
   std::vector<int64_t> seen;
   for (const int64_t token : eos_token_id) {

@@ -7,13 +7,13 @@
 namespace dsv3::generation {
 namespace {
 
-/// As `_prepare_attention_mask_for_generation` of transformers 5.12: tokens equal to the pad token are
-/// padding, unless it is an eos token too (or the one that stands in for it).
+/// As `_prepare_attention_mask_for_generation` of transformers 5.12: tokens equal to the pad token
+/// are padding, unless it is an eos token too (or the one that stands in for it).
 std::vector<std::vector<int64_t>> infer_mask(const GenerationRequest& request) {
   const auto& config = request.config;
   const auto& pad = config.pad_token_id;
-  const bool known = pad && std::find(config.eos_token_id.begin(), config.eos_token_id.end(), *pad) ==
-                                config.eos_token_id.end();
+  const bool known = pad && std::find(config.eos_token_id.begin(), config.eos_token_id.end(),
+                                      *pad) == config.eos_token_id.end();
   std::vector<std::vector<int64_t>> mask;
   for (const auto& row : request.input_ids) {
     auto& mask_row = mask.emplace_back(row.size(), 1);
@@ -33,11 +33,16 @@ size_t left_padding(size_t row, const std::vector<int64_t>& mask) {
   const auto first = std::find(mask.begin(), mask.end(), 1);
   if (first == mask.end()) fail("prompt {} is empty: all of its tokens are padding", row);
   if (mask.back() == 0) {
-    fail("right-padded prompt in row {} of input_ids: generation goes on from the last column; pad on the left", row);
+    fail(
+        "right-padded prompt in row {} of input_ids: generation goes on from the last column; pad "
+        "on the left",
+        row);
   }
   if (const auto hole = std::find(first, mask.end(), 0); hole != mask.end()) {
-    fail("prompt in row {} of input_ids has padding in its midst, in column {}; only padding on the left is possible",
-         row, hole - mask.begin());
+    fail(
+        "prompt in row {} of input_ids has padding in its midst, in column {}; only padding on the "
+        "left is possible",
+        row, hole - mask.begin());
   }
   return static_cast<size_t>(first - mask.begin());
 }
@@ -48,8 +53,10 @@ int64_t configured_max_length(const GenerationConfig& config, int64_t width, siz
   if (config.max_new_tokens) return width + *config.max_new_tokens;
   if (!config.max_length) return width + kDefaultNewTokens;
   if (width >= *config.max_length) {
-    fail("prompt {} has {} tokens, but max_length, which counts them, is {}: raise it or set max_new_tokens",
-         index, width, *config.max_length);
+    fail(
+        "prompt {} has {} tokens, but max_length, which counts them, is {}: raise it or set "
+        "max_new_tokens",
+        index, width, *config.max_length);
   }
   return *config.max_length;
 }
@@ -61,11 +68,13 @@ std::vector<Prompt> prepare_prompts(const GenerationRequest& request, const Caus
     fail("a generation request needs either prompts or input_ids; {} given",
          request.prompts.empty() ? "neither is" : "both are");
   }
-  if (request.prefill_chunk < 1) fail("prefill_chunk is {}; it must be at least 1", request.prefill_chunk);
+  if (request.prefill_chunk < 1)
+    fail("prefill_chunk is {}; it must be at least 1", request.prefill_chunk);
 
   std::vector<Prompt> prompts;
   if (request.input_ids.empty()) {
-    if (!request.attention_mask.empty()) fail("attention_mask belongs to input_ids; prompts have no padding");
+    if (!request.attention_mask.empty())
+      fail("attention_mask belongs to input_ids; prompts have no padding");
     for (const auto& tokens : request.prompts) prompts.push_back({tokens, tokens});
   } else {
     const auto mask = request.attention_mask.empty() ? infer_mask(request) : request.attention_mask;
@@ -76,7 +85,8 @@ std::vector<Prompt> prepare_prompts(const GenerationRequest& request, const Caus
     for (size_t i = 0; i < mask.size(); ++i) {
       const auto& row = request.input_ids[i];
       if (row.size() != width) {
-        fail("input_ids: row {} has {} columns, row 0 has {}; pad on the left, or give prompts", i, row.size(), width);
+        fail("input_ids: row {} has {} columns, row 0 has {}; pad on the left, or give prompts", i,
+             row.size(), width);
       }
       if (mask[i].size() != width) {
         fail("attention_mask: row {} has {} columns, input_ids has {}", i, mask[i].size(), width);
@@ -94,13 +104,16 @@ std::vector<Prompt> prepare_prompts(const GenerationRequest& request, const Caus
     if (length == 0) fail("prompt {} is empty; begin with bos_token_id at least", i);
     for (const int64_t token : p.padded_row) {
       if (token < 0 || token >= model.vocab_size()) {
-        fail("prompt {}: token id {} is outside the vocabulary of {}", i, token, model.vocab_size());
+        fail("prompt {}: token id {} is outside the vocabulary of {}", i, token,
+             model.vocab_size());
       }
     }
     if (length > model.max_length()) {
-      fail("prompt {} has {} tokens, more than the model's context of {}", i, length, model.max_length());
+      fail("prompt {} has {} tokens, more than the model's context of {}", i, length,
+           model.max_length());
     }
-    p.max_length = std::min(configured_max_length(request.config, width, i), width + model.max_length() - length);
+    p.max_length = std::min(configured_max_length(request.config, width, i),
+                            width + model.max_length() - length);
   }
   return prompts;
 }
@@ -125,7 +138,8 @@ std::vector<std::vector<int64_t>> padded_sequences(const GenerationRequest& requ
   std::optional<int64_t> fill = config.pad_token_id;
   if (!fill && !config.eos_token_id.empty()) fill = config.eos_token_id[0];
   const std::optional<int64_t> left_fill = fill;
-  // Beam search of the reference takes a pad token 0 for "none", and fills with -1 where there is no eos.
+  // Beam search of the reference takes a pad token 0 for "none", and fills with -1 where there is
+  // no eos.
   if (config.num_beams > 1) {
     if (config.eos_token_id.empty()) {
       fill = -1;

@@ -12,7 +12,8 @@ namespace dsv3::generation {
 struct Prompt {
   std::vector<int64_t> tokens;      ///< without padding: what the model gets
   std::vector<int64_t> padded_row;  ///< as processors see it
-  int64_t max_length = 0;           ///< that the padded row may grow to, by the config and the model's context
+  int64_t max_length =
+      0;  ///< that the padded row may grow to, by the config and the model's context
 
   int64_t max_new_tokens() const { return max_length - static_cast<int64_t>(padded_row.size()); }
 };

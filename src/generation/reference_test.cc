@@ -1,4 +1,5 @@
-// Compares with what transformers 5.12.1 computed: testdata/make_reference.py, testdata/reference.json.
+// Compares with what transformers 5.12.1 computed: testdata/make_reference.py,
+// testdata/reference.json.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,7 +14,8 @@ namespace dsv3::generation {
 namespace {
 
 const Json& reference() {
-  static const Json json = read_json_file(DSV3_SOURCE_DIR "/src/generation/testdata/reference.json");
+  static const Json json =
+      read_json_file(DSV3_SOURCE_DIR "/src/generation/testdata/reference.json");
   return json;
 }
 
@@ -58,13 +60,15 @@ TEST(ReferenceTest, GeneratedSequencesAndBeamScoresEqualTransformers) {
     request.attention_mask = c["attention_mask"].get<std::vector<std::vector<int64_t>>>();
     request.prefill_chunk = 3;
     const GenerationResult result = generate(model, request);
-    EXPECT_EQ(padded_sequences(request, result), c["sequences"].get<std::vector<std::vector<int64_t>>>());
+    EXPECT_EQ(padded_sequences(request, result),
+              c["sequences"].get<std::vector<std::vector<int64_t>>>());
     EXPECT_EQ(model.alive, 0);
     if (!c.contains("sequences_scores")) continue;
     const std::vector<float> scores = floats(c["sequences_scores"]);
     ASSERT_EQ(result.sequences.size(), scores.size());
     for (size_t i = 0; i < scores.size(); ++i) {
-      EXPECT_NEAR(result.sequences[i].score, scores[i], 2e-6 * (1 + std::fabs(scores[i]))) << "sequence " << i;
+      EXPECT_NEAR(result.sequences[i].score, scores[i], 2e-6 * (1 + std::fabs(scores[i])))
+          << "sequence " << i;
     }
   }
 }

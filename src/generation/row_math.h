@@ -14,7 +14,8 @@ inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 /// Index of the largest score, the first of equals; 0 if all are -inf.
 int64_t argmax(std::span<const float> scores);
 
-/// log(sum(exp(scores))) in parts, so that log_softmax(x) = x - max - log_sum in float32, as torch does.
+/// log(sum(exp(scores))) in parts, so that log_softmax(x) = x - max - log_sum in float32, as torch
+/// does.
 struct LogSoftmax {
   float max = 0;
   float log_sum = 0;
@@ -32,8 +33,8 @@ struct Candidates {
 /// Softmax over scores; tokens at -inf, of probability 0, are left out.
 Candidates softmax_candidates(std::span<const float> scores);
 
-/// The k largest of n values that `value(i)` gives, largest first, the lower index first among equals.
-/// O(n) for small k.
+/// The k largest of n values that `value(i)` gives, largest first, the lower index first among
+/// equals. O(n) for small k.
 template <typename Value>
 std::vector<std::pair<float, int64_t>> top_k_of(int64_t n, int64_t k, Value&& value) {
   using Item = std::pair<float, int64_t>;

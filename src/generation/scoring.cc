@@ -14,13 +14,16 @@ namespace {
 void check_finite(std::span<const float> scores, const std::string& what) {
   for (size_t i = 0; i < scores.size(); ++i) {
     if (scores[i] <= std::numeric_limits<float>::max()) continue;
-    fail("{}: the model's logit of token {} is {}: damaged weights, or numbers beyond the range of its data type",
-         what, i, scores[i]);
+    fail(
+        "{}: the model's logit of token {} is {}: damaged weights, or numbers beyond the range of "
+        "its data type",
+        what, i, scores[i]);
   }
 }
 
 /// Processors that act on every kind of search.
-void constrain(const GenerationConfig& c, const History& history, int64_t max_length, std::span<float> scores) {
+void constrain(const GenerationConfig& c, const History& history, int64_t max_length,
+               std::span<float> scores) {
   const int64_t length = static_cast<int64_t>(history.tokens.size());
   const int64_t generated = static_cast<int64_t>(history.generated().size());
 
@@ -39,16 +42,19 @@ void constrain(const GenerationConfig& c, const History& history, int64_t max_le
   if (c.encoder_no_repeat_ngram_size > 0) {
     ban_repeated_ngrams(scores, history.tokens, history.prompt(), c.encoder_no_repeat_ngram_size);
   }
-  if (!c.bad_words_ids.empty()) ban_bad_words(scores, history.tokens, c.bad_words_ids, c.eos_token_id);
+  if (!c.bad_words_ids.empty())
+    ban_bad_words(scores, history.tokens, c.bad_words_ids, c.eos_token_id);
   // min_new_tokens takes min_length's place; both say the same of eos.
   const bool too_short = c.min_new_tokens ? generated < *c.min_new_tokens : length < c.min_length;
   if (too_short) ban_tokens(scores, c.eos_token_id);
   if (c.forced_bos_token_id && length == 1) force_tokens(scores, {{*c.forced_bos_token_id}});
-  if (!c.forced_eos_token_id.empty() && length == max_length - 1) force_tokens(scores, c.forced_eos_token_id);
+  if (!c.forced_eos_token_id.empty() && length == max_length - 1)
+    force_tokens(scores, c.forced_eos_token_id);
   if (c.remove_invalid_values) remove_invalid_values(scores);
   if (c.exponential_decay_length_penalty) {
     const auto& [start, factor] = *c.exponential_decay_length_penalty;
-    if (generated > start) favour_eos_exponentially(scores, c.eos_token_id, generated - start, factor);
+    if (generated > start)
+      favour_eos_exponentially(scores, c.eos_token_id, generated - start, factor);
   }
   if (!c.suppress_tokens.empty()) ban_tokens(scores, c.suppress_tokens);
   if (!c.begin_suppress_tokens.empty()) {
@@ -86,7 +92,10 @@ int64_t sample_token(std::span<const float> scores, double u) {
   const Candidates c = softmax_candidates(scores);
   double total = 0;
   for (const float p : c.probabilities) total += p;
-  if (!(total > 0)) fail("no token can be sampled: the generation config bans all of them, or its temperature is too low");
+  if (!(total > 0))
+    fail(
+        "no token can be sampled: the generation config bans all of them, or its temperature is "
+        "too low");
   double sum = 0;
   size_t last = 0;  // with a probability above 0, should rounding leave the sum below u
   for (size_t i = 0; i < c.size(); ++i) {
@@ -106,12 +115,14 @@ TokenLogprobs token_logprobs(std::span<const float> logits, int64_t token, int64
   const LogSoftmax normalise = log_softmax(logits);
   TokenLogprobs result;
   result.logprob = normalise(logits[static_cast<size_t>(token)]);
-  for (const auto& [logit, id] : top_k_of(logits, top)) result.top.emplace_back(id, normalise(logit));
+  for (const auto& [logit, id] : top_k_of(logits, top))
+    result.top.emplace_back(id, normalise(logit));
   return result;
 }
 
 bool is_eos(const GenerationConfig& config, int64_t token) {
-  return std::find(config.eos_token_id.begin(), config.eos_token_id.end(), token) != config.eos_token_id.end();
+  return std::find(config.eos_token_id.begin(), config.eos_token_id.end(), token) !=
+         config.eos_token_id.end();
 }
 
 }  // namespace dsv3::generation

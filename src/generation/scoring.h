@@ -9,10 +9,11 @@
 
 namespace dsv3::generation {
 
-/// All that the config asks for, from a model's logits (log-probabilities in beam search) to the scores
-/// from which tokens are chosen or sampled, in the order of `_get_logits_processor` of transformers 5.12.
-/// `max_length`: tokens that the history may grow to, padding included. One row [vocab_size], in place.
-/// Throws Error if the model gave NaN or +inf and remove_invalid_values is off; `what` names the row.
+/// All that the config asks for, from a model's logits (log-probabilities in beam search) to the
+/// scores from which tokens are chosen or sampled, in the order of `_get_logits_processor` of
+/// transformers 5.12. `max_length`: tokens that the history may grow to, padding included. One row
+/// [vocab_size], in place. Throws Error if the model gave NaN or +inf and remove_invalid_values is
+/// off; `what` names the row.
 void process_scores(const GenerationConfig& config, const History& history, int64_t max_length,
                     std::span<float> scores, const std::string& what);
 

@@ -50,7 +50,8 @@ void Sequence::append(Choice choice, bool out_of_time) {
   if (is_eos(config, choice.token)) return finish(FinishReason::kStop);
   if (decoder_.push) go_on &= show(matcher_.push(decoder_.push(choice.token)));
   if (matcher_.stopped()) return finish(FinishReason::kStopString);
-  if (static_cast<int64_t>(history_.size()) >= max_length_ || out_of_time) return finish(FinishReason::kLength);
+  if (static_cast<int64_t>(history_.size()) >= max_length_ || out_of_time)
+    return finish(FinishReason::kLength);
   if (!go_on) finish(FinishReason::kCancelled);
 }
 

@@ -14,8 +14,8 @@
 namespace dsv3::generation {
 
 /// A sequence that is being generated, without beams: its tokens, its text, and whether it goes on.
-/// For each row of logits call `choose`, then `append`. A scheduler that batches requests continuously
-/// can use it just as `generate` does.
+/// For each row of logits call `choose`, then `append`. A scheduler that batches requests
+/// continuously can use it just as `generate` does.
 class Sequence {
  public:
   struct Choice {
@@ -23,8 +23,9 @@ class Sequence {
     TokenLogprobs logprobs;  ///< filled if the config asks for them
   };
 
-  /// `index` is the sequence's number in the request; it goes to the callbacks and into the random numbers. The
-  /// request must outlive the sequence. With no room for a token it is finished at once.
+  /// `index` is the sequence's number in the request; it goes to the callbacks and into the random
+  /// numbers. The request must outlive the sequence. With no room for a token it is finished at
+  /// once.
   Sequence(const GenerationRequest& request, const Prompt& prompt, int64_t index,
            std::unique_ptr<SequenceState> state);
 

@@ -43,13 +43,14 @@ void warp_top_k(std::span<float> scores, int64_t top_k, int64_t min_keep) {
 
 void warp_top_p(std::span<float> scores, double top_p, int64_t min_keep) {
   const Candidates c = softmax_candidates(scores);
-  // The reference sorts upwards, sums, and bans what the sum leaves at or below 1 - top_p. The upward sum
-  // that ends in a token is the total less what is above it, so it is enough to take tokens from the top
-  // until one is banned. Of equals the lower index counts as the more likely, as in argmax; the order of
-  // the reference's sort is open.
+  // The reference sorts upwards, sums, and bans what the sum leaves at or below 1 - top_p. The
+  // upward sum that ends in a token is the total less what is above it, so it is enough to take
+  // tokens from the top until one is banned. Of equals the lower index counts as the more likely,
+  // as in argmax; the order of the reference's sort is open.
   const auto below = [&](size_t a, size_t b) {
     return scores[static_cast<size_t>(c.tokens[a])] < scores[static_cast<size_t>(c.tokens[b])] ||
-           (scores[static_cast<size_t>(c.tokens[a])] == scores[static_cast<size_t>(c.tokens[b])] && a > b);
+           (scores[static_cast<size_t>(c.tokens[a])] == scores[static_cast<size_t>(c.tokens[b])] &&
+            a > b);
   };
   std::vector<size_t> heap(c.size());
   std::iota(heap.begin(), heap.end(), size_t{0});
@@ -72,7 +73,8 @@ void warp_min_p(std::span<float> scores, double min_p, int64_t min_keep) {
   const float threshold =
       static_cast<float>(min_p) * *std::max_element(c.probabilities.begin(), c.probabilities.end());
   std::vector<bool> keep(scores.size());
-  for (const auto& [score, token] : top_k_of(scores, min_keep)) keep[static_cast<size_t>(token)] = true;
+  for (const auto& [score, token] : top_k_of(scores, min_keep))
+    keep[static_cast<size_t>(token)] = true;
   for (size_t i = 0; i < c.size(); ++i) {
     const size_t token = static_cast<size_t>(c.tokens[i]);
     if (c.probabilities[i] < threshold && !keep[token]) scores[token] = kMinusInfinity;
@@ -99,7 +101,8 @@ void warp_top_h(std::span<float> scores, double top_h) {
   double sum = 0;
   for (size_t i = 0; i < top.size(); ++i) {
     sum += terms[i];
-    if (i == 0 || static_cast<float>(sum) <= allowed) scores[static_cast<size_t>(top[i].second)] = top[i].first;
+    if (i == 0 || static_cast<float>(sum) <= allowed)
+      scores[static_cast<size_t>(top[i].second)] = top[i].first;
   }
 }
 
@@ -120,7 +123,8 @@ void warp_typical(std::span<float> scores, double mass, int64_t min_keep) {
   }
   std::vector<size_t> order(c.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return distance[a] < distance[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return distance[a] < distance[b]; });
 
   size_t last = 0;  // the token with which the sum reaches the mass
   for (double sum_p = 0; last + 1 < order.size(); ++last) {

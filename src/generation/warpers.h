@@ -3,9 +3,10 @@
 #include <cstdint>
 #include <span>
 
-/// What Hugging Face once called logits warpers: they shape one row of scores [vocab_size] in place before
-/// a token is sampled from it, most of them by setting unlikely tokens to -inf. All keep at least
-/// `min_keep` of the most likely tokens. Each gives what the class of transformers 5.12 of the same name gives.
+/// What Hugging Face once called logits warpers: they shape one row of scores [vocab_size] in place
+/// before a token is sampled from it, most of them by setting unlikely tokens to -inf. All keep at
+/// least `min_keep` of the most likely tokens. Each gives what the class of transformers 5.12 of
+/// the same name gives.
 namespace dsv3::generation {
 
 /// scores / temperature.
@@ -20,7 +21,8 @@ void warp_top_p(std::span<float> scores, double top_p, int64_t min_keep = 1);
 /// Keeps tokens at least min_p times as likely as the most likely one.
 void warp_min_p(std::span<float> scores, double min_p, int64_t min_keep = 1);
 
-/// Of the 100 most likely tokens, keeps as many as have together at most top_h of the 100's entropy.
+/// Of the 100 most likely tokens, keeps as many as have together at most top_h of the 100's
+/// entropy.
 void warp_top_h(std::span<float> scores, double top_h);
 
 /// Keeps the tokens whose information is nearest to the entropy, with probability `mass` together
