@@ -1,0 +1,111 @@
+#include "cli/console.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace dsv3::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void check_out(bool good) {
+  if (good) return;
+  if (errno == EPIPE) throw OutputClosed();
+  fail("standard output: {}", std::strerror(errno));
+}
+
+/// One line that is redrawn in place: "loading [=====>    ]  52 %".
+class ProgressBar {
+ public:
+  void update(const std::string& what, int64_t done, int64_t total) {
+    const auto now = Clock::now();
+    if (what != what_) {
+      clear();
+      what_ = what;
+      begin_ = now;
+    }
+    if (done >= total) {
+      clear();
+      what_.clear();
+      return;
+    }
+    if (now - begin_ < std::chrono::seconds(1) || now - drawn_ < std::chrono::milliseconds(100)) return;
+    constexpr int kWidth = 40;
+    const double fraction = static_cast<double>(done) / static_cast<double>(total);
+    const int full = static_cast<int>(fraction * kWidth);
+    const std::string line = fmt::format("\r{} [{:=>{}}>{:{}}] {:3.0f} % ", what, "", full, "",
+                                         kWidth - 1 - std::min(full, kWidth - 1), 100 * fraction);
+    std::fwrite(line.data(), 1, line.size(), stderr);
+    drawn_ = now;
+    visible_ = true;
+  }
+  void clear() {
+    if (visible_) std::fputs("\r\033[K", stderr);
+    visible_ = false;
+  }
+
+ private:
+  std::string what_;
+  Clock::time_point begin_, drawn_;
+  bool visible_ = false;
+};
+
+ProgressBar& progress_bar() {
+  static ProgressBar bar;
+  return bar;
+}
+
+std::atomic<bool> interrupt_seen = false;
+struct sigaction action_before;
+
+void on_interrupt(int) { interrupt_seen.store(true); }
+
+}  // namespace
+
+void write_out(std::string_view text) { check_out(std::fwrite(text.data(), 1, text.size(), stdout) == text.size()); }
+
+void flush_out() { check_out(std::fflush(stdout) == 0); }
+
+void write_err(std::string_view line) {
+  clear_progress();
+  const std::string text = fmt::format("{}\n", line);
+  std::fwrite(text.data(), 1, text.size(), stderr);  // nowhere to complain if that fails
+}
+
+void note(std::string_view line) { write_err(fmt::format("dsv3: {}", line)); }
+
+void set_up_console() {
+  signal(SIGPIPE, SIG_IGN);
+  set_log_sink([](const std::string& line) { note(line); });
+  if (isatty(STDERR_FILENO) == 0) return;
+  set_progress_sink([](const std::string& what, int64_t done, int64_t total) {
+    progress_bar().update(what, done, total);
+  });
+}
+
+void clear_progress() { progress_bar().clear(); }
+
+InterruptGuard::InterruptGuard() {
+  interrupt_seen = false;
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  sigaction(SIGINT, &action, &action_before);
+}
+
+InterruptGuard::~InterruptGuard() { sigaction(SIGINT, &action_before, nullptr); }
+
+bool interrupted() { return interrupt_seen.load(); }
+
+}  // namespace dsv3::cli

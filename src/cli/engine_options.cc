@@ -1,0 +1,81 @@
+#include "cli/engine_options.h"
+
+#include "base/thread_pool.h"
+#include "kernels/variants.h"
+
+namespace dsv3::cli {
+namespace {
+
+constexpr const char* kGroup = "Engine";
+
+CLI::Option* add_choice(CLI::App& command, const char* name, std::string& value,
+                        const std::vector<std::string>& choices, const char* help) {
+  std::string all;
+  for (const std::string& choice : choices) all += (all.empty() ? "" : "|") + choice;
+  return command.add_option(name, value, help)->check(CLI::IsMember(choices).description(""))->type_name(all)->group(
+      kGroup)->capture_default_str();
+}
+
+}  // namespace
+
+LoadOptions EngineOptions::load_options() const {
+  LoadOptions load;
+  if (dtype == "float32") load.dtype = WeightDType::kFloat32;
+  if (dtype == "bfloat16") load.dtype = WeightDType::kBFloat16;
+  if (attention == "absorbed") load.attention = AttentionForm::kAbsorbed;
+  if (attention == "expanded") load.attention = AttentionForm::kExpanded;
+  if (fp8_activations == "dynamic") load.fp8_activations = Fp8Mode::kDynamic;
+  load.deterministic = deterministic;
+  return load;
+}
+
+DType EngineOptions::cache_type() const { return cache_dtype == "bfloat16" ? DType::kBF16 : DType::kF32; }
+
+void add_processor_options(CLI::App& command, EngineOptions& options) {
+  command.add_option("--threads", options.threads, "threads to compute with; 0: all that this process may use")
+      ->check(CLI::Range(0, 4096).description(""))
+      ->type_name("N")
+      ->group(kGroup)
+      ->capture_default_str();
+  command.add_option("--kernels", options.kernels,
+                     "instruction set to compute with instead of the best one: avx512, avx2, sse4, ...")
+      ->type_name("NAME")
+      ->group(kGroup)
+      ->envname("DSV3_KERNELS");
+}
+
+void add_engine_options(CLI::App& command, EngineOptions& options) {
+  add_processor_options(command, options);
+  add_choice(command, "--dtype", options.dtype, {"auto", "float32", "bfloat16"},
+             "type to hold the weights in; auto: as they are stored");
+  add_choice(command, "--attention", options.attention, {"auto", "absorbed", "expanded"},
+             "form of latent attention; both give the same numbers but for rounding");
+  add_choice(command, "--fp8-activations", options.fp8_activations, {"none", "dynamic"},
+             "quantise the inputs of FP8 weights, as DeepSeek's kernels do");
+  command.add_flag("--deterministic", options.deterministic,
+                   "same numbers whatever the batch, the chunks and the number of threads")
+      ->group(kGroup);
+}
+
+void add_cache_options(CLI::App& command, EngineOptions& options) {
+  add_choice(command, "--cache-dtype", options.cache_dtype, {"float32", "bfloat16"},
+             "type of the latent cache; bfloat16 takes half the memory");
+  command.add_option("--context", options.context,
+                     "most tokens of a sequence, with memory for them from the start; default: what the model allows, "
+                     "memory as needed")
+      ->check(CLI::PositiveNumber.description(""))
+      ->type_name("N")
+      ->group(kGroup);
+  command.add_option("--prefill-chunk", options.prefill_chunk, "most prompt tokens computed together")
+      ->check(CLI::PositiveNumber.description(""))
+      ->type_name("N")
+      ->group(kGroup)
+      ->capture_default_str();
+}
+
+void apply_processor_options(const EngineOptions& options) {
+  set_num_threads(options.threads);
+  kernels::force_variant(options.kernels);
+}
+
+}  // namespace dsv3::cli

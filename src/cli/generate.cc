@@ -1,0 +1,262 @@
+// dsv3 generate: text from a prompt.
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/engine_options.h"
+#include "cli/generate_options.h"
+#include "cli/generate_report.h"
+#include "cli/observed_lm.h"
+#include "cli/prompts.h"
+#include "generation/engine_lm.h"
+
+namespace dsv3::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kExamples = R"(
+Defaults come from the model's generation_config.json. Names and meanings are those of Hugging Face.
+
+Examples:
+  dsv3 generate models/stories -p "Once upon a time"
+  dsv3 generate models/stories -p "One day, Tom" --greedy -n 40
+  echo "The dog" | dsv3 generate models/stories --temperature 0.8 --seed 7 --stats
+  dsv3 generate models/stories -p "Lily" --num-beams 4 --num-return-sequences 2
+  dsv3 generate models/stories -p "Lily" --stop "." --stop $'\n' --json
+  dsv3 generate models/stories --prompts-file prompts.jsonl > results.jsonl)";
+
+struct GenerateOptions {
+  std::filesystem::path model;
+  std::optional<std::filesystem::path> tokenizer;
+  PromptOptions prompt;
+  GenerationOptions generation;
+  EngineOptions engine;
+  std::optional<int64_t> logprobs;
+  bool json = false;
+  bool stats = false;
+  bool echo = false;
+  bool show_special_tokens = false;
+
+  bool machine_readable() const { return json || prompt.batch.has_value(); }
+};
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+std::optional<Tokenizer> load_tokenizer(const GenerateOptions& options) {
+  if (options.tokenizer) return Tokenizer::from_file(*options.tokenizer);
+  if (!std::filesystem::exists(options.model / "tokenizer.json")) return std::nullopt;
+  return Tokenizer::from_file(options.model);
+}
+
+/// Prints a single sequence while it grows.
+class Streamer {
+ public:
+  explicit Streamer(bool as_text) : as_text_(as_text) {}
+
+  void text(std::string_view piece) {
+    if (piece.empty()) return;
+    write_out(piece);
+    flush_out();
+    line_open_ = piece.back() != '\n';
+  }
+  void token(int64_t id) {
+    if (!as_text_) text(fmt::format("{}{}", line_open_ ? " " : "", id));
+  }
+  void end() {
+    if (line_open_) text("\n");
+  }
+
+ private:
+  bool as_text_;  // else there is no tokenizer, and tokens are printed as numbers
+  bool line_open_ = false;
+};
+
+class Generate {
+ public:
+  explicit Generate(const GenerateOptions& options) : options_(options) {}
+
+  int run() {
+    if (options_.logprobs && !options_.machine_readable()) {
+      throw UsageError("--logprobs needs --json or --prompts-file");
+    }
+    apply_processor_options(options_.engine);
+    const auto begin = Clock::now();
+    const DeepseekV3Config config = DeepseekV3Config::from_file(options_.model);
+    tokenizer_ = load_tokenizer(options_);
+    // Before the weights: what is wrong with the request should not take a minute to be said.
+    request_.config = options_.generation.apply_to(GenerationConfig::from_folder(options_.model, config));
+    request_.config.logprobs = options_.logprobs;
+    if (request_.config.do_sample) stats_.seed = request_.config.seed;
+    prompts_ = read_prompts(options_.prompt, tokenizer_ptr(), request_.config);
+    require_room(config);
+
+    const auto model = DeepseekV3ForCausalLM::from_pretrained(options_.model, options_.engine.load_options());
+    clear_progress();
+    stats_.load_seconds = seconds_since(begin);
+    stats_.weight_bytes = weight_bytes(model);
+    return generate_with(model);
+  }
+
+ private:
+  const Tokenizer* tokenizer_ptr() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+
+  void require_room(const DeepseekV3Config& config) const {
+    const int64_t context = std::min(config.max_position_embeddings,
+                                     options_.engine.context.value_or(config.max_position_embeddings));
+    for (const PromptInput& prompt : prompts_) {
+      const auto length = static_cast<int64_t>(prompt.ids.size());
+      if (length <= context) continue;
+      fail("the prompt has {} tokens, more than the context of {}{}", length, context,
+           context < config.max_position_embeddings
+               ? fmt::format(" (--context; the model allows {})", config.max_position_embeddings)
+               : " (max_position_embeddings in config.json)");
+    }
+  }
+
+  void set_up_request(Streamer* streamer) {
+    for (const PromptInput& prompt : prompts_) request_.prompts.push_back(prompt.ids);
+    request_.prefill_chunk = options_.engine.prefill_chunk;
+    if (tokenizer_) {
+      request_.make_text_decoder = [this] {
+        auto decoder = std::make_shared<StreamDecoder>(*tokenizer_, !options_.show_special_tokens);
+        return TextDecoder{[decoder](int64_t id) { return decoder->push(id); }, [decoder] { return decoder->flush(); }};
+      };
+    } else if (!request_.config.stop_strings.empty()) {
+      fail("--stop needs a tokenizer, and the model has no tokenizer.json");
+    }
+    if (request_.config.num_beams > 1) return;
+    request_.on_token = [this, streamer](int64_t, int64_t token, const TokenLogprobs*) {
+      ++tokens_seen_;
+      if (streamer != nullptr) streamer->token(token);
+      return !interrupted();
+    };
+    if (streamer != nullptr && tokenizer_) {
+      request_.on_text = [streamer](int64_t, std::string_view text) {
+        streamer->text(text);
+        return true;
+      };
+    }
+  }
+
+  int generate_with(const DeepseekV3ForCausalLM& model) {
+    const bool beams = request_.config.num_beams > 1;
+    const bool streams = !options_.machine_readable() && !beams && request_.config.num_return_sequences == 1;
+    Streamer streamer(tokenizer_.has_value());
+    set_up_request(streams ? &streamer : nullptr);
+    if (streams && options_.echo) streamer.text(prompt_text());
+
+    int64_t prompt_tokens = 0;
+    for (const auto& prompt : request_.prompts) prompt_tokens += static_cast<int64_t>(prompt.size());
+    generation::EngineLm engine(model, {options_.engine.cache_type(), options_.engine.context});
+    ObservedLm lm(engine, prompt_tokens, beams);
+
+    bool cut_off = false;
+    GenerationResult result;
+    const auto begin = Clock::now();
+    const InterruptGuard guard;
+    try {
+      result = generate(lm, request_);
+      cut_off = interrupted();
+    } catch (const Interrupted&) {
+      cut_off = true;
+      stats_.new_tokens = tokens_seen_;
+    }
+    clear_progress();
+    stats_.generate_seconds = seconds_since(begin);
+    stats_.counts = lm.counts();
+    const int64_t cached = options_.engine.context ? *options_.engine.context * static_cast<int64_t>(result.sequences.size())
+                                                   : stats_.counts.largest_context;
+    stats_.cache_bytes = cached * cache_bytes_per_token(model.config(), options_.engine.cache_type());
+    for (const SequenceResult& sequence : result.sequences) {
+      stats_.new_tokens += static_cast<int64_t>(sequence.tokens.size());
+    }
+
+    if (streams) {
+      streamer.end();
+    } else if (!result.sequences.empty()) {
+      options_.machine_readable() ? print_json(result) : print_text(result);
+    }
+    flush_out();
+    if (options_.stats || cut_off) write_err(stats_.to_text());
+    return cut_off ? kInterrupted : kDone;
+  }
+
+  std::string prompt_text() const {
+    const PromptInput& prompt = prompts_.front();
+    if (prompt.text) return *prompt.text;
+    return tokenizer_ ? tokenizer_->decode(prompt.ids, !options_.show_special_tokens)
+                      : fmt::format("{}", fmt::join(prompt.ids, " "));
+  }
+
+  /// Several sequences of one prompt, one after the other.
+  void print_text(const GenerationResult& result) const {
+    const size_t count = result.sequences.size();
+    for (size_t i = 0; i < count; ++i) {
+      const SequenceResult& sequence = result.sequences[i];
+      const std::string text = tokenizer_ ? sequence.text : fmt::format("{}", fmt::join(sequence.tokens, " "));
+      if (count > 1) write_out(fmt::format("{}[{} of {}]\n", i > 0 ? "\n" : "", i + 1, count));
+      if (options_.echo) write_out(prompt_text());
+      write_out(text + "\n");
+    }
+  }
+
+  void print_json(const GenerationResult& result) const {
+    const auto per_prompt = static_cast<size_t>(request_.config.num_return_sequences);
+    const std::span<const SequenceResult> all(result.sequences);
+    for (size_t p = 0; p < prompts_.size(); ++p) {
+      Json json = prompt_result_json(prompts_[p], all.subspan(p * per_prompt, per_prompt), tokenizer_ptr());
+      if (stats_.seed) json["seed"] = *stats_.seed;
+      if (!options_.prompt.batch) json["stats"] = stats_.to_json();
+      write_out(json_line(json));
+    }
+  }
+
+  const GenerateOptions& options_;
+  std::optional<Tokenizer> tokenizer_;
+  std::vector<PromptInput> prompts_;
+  GenerationRequest request_;
+  GenerateStats stats_;
+  int64_t tokens_seen_ = 0;
+};
+
+}  // namespace
+
+void add_generate_command(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("generate", "Generate text from a prompt");
+  auto options = std::make_shared<GenerateOptions>();
+  command->add_option("MODEL", options->model, "folder with config.json, safetensors and tokenizer.json")->required();
+  add_prompt_options(*command, options->prompt);
+  add_generation_options(*command, options->generation);
+
+  constexpr const char* kOutput = "Output";
+  command->add_flag("--json", options->json, "one JSON object with text, ids and numbers, instead of text")->group(kOutput);
+  command->add_option("--logprobs", options->logprobs, "in JSON, log-probabilities of the tokens and the K likeliest")
+      ->check(CLI::NonNegativeNumber.description(""))
+      ->type_name("K")
+      ->group(kOutput);
+  command->add_flag("--stats", options->stats, "speed and memory, on standard error")->group(kOutput);
+  command->add_flag("--echo", options->echo, "begin with the prompt")->group(kOutput);
+  command->add_flag("--show-special-tokens", options->show_special_tokens, "print them too")->group(kOutput);
+
+  add_engine_options(*command, options->engine);
+  add_cache_options(*command, options->engine);
+  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, or a folder with one; default: MODEL's")
+      ->type_name("PATH")
+      ->group("Engine");
+  command->footer(kExamples);
+  command->callback([options, &action] { action = [options] { return Generate(*options).run(); }; });
+}
+
+}  // namespace dsv3::cli

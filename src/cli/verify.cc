@@ -1,0 +1,170 @@
+// dsv3 verify: whether a checkpoint is whole and sane.
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/engine_options.h"
+#include "cli/model_sizes.h"
+#include "cli/tensor_scan.h"
+#include "cli/units.h"
+#include "model/tensor_map.h"
+
+namespace dsv3::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kExamples = R"(
+Checks config.json, that every tensor is there with the right name, shape and type, that no number is NaN
+or infinite and that FP8 scales are positive. Ends with OK, or with a list of problems and exit code 1.
+
+Examples:
+  dsv3 verify models/stories
+  dsv3 verify ~/models/DeepSeek-V3 --headers-only)";
+
+struct VerifyOptions {
+  fs::path model;
+  bool headers_only = false;
+  EngineOptions engine;
+};
+
+/// "[3, 17]" for an element of a tensor by its number.
+std::string place(const Shape& shape, int64_t index) {
+  Shape place(shape.size());
+  for (size_t axis = shape.size(); axis-- > 0;) {
+    place[axis] = index % shape[axis];
+    index /= shape[axis];
+  }
+  return shape_string(place);
+}
+
+std::string describe(const TensorFinding& f) {
+  const ScanResult& r = f.result;
+  std::vector<std::string> parts;
+  if (r.nan > 0) parts.push_back(fmt::format("{} NaN", with_commas(r.nan)));
+  if (r.infinite > 0) parts.push_back(fmt::format("{} infinite", with_commas(r.infinite)));
+  const bool not_positive = is_scale(f.name) && r.not_positive > 0;
+  if (not_positive) parts.push_back(fmt::format("{} not positive", with_commas(r.not_positive)));
+  int64_t first = r.first_bad;
+  if (not_positive && (first < 0 || r.first_not_positive < first)) first = r.first_not_positive;
+  return fmt::format("{}: tensor '{}' {} {}: {}, the first at {}", f.shard, f.name, dtype_name(f.dtype),
+                     shape_string(f.shape), fmt::join(parts, ", "), place(f.shape, first));
+}
+
+/// Goes through the checks and prints a line for each; problems follow at the end.
+class Verification {
+ public:
+  explicit Verification(const VerifyOptions& options) : options_(options) {}
+
+  int run() {
+    std::optional<DeepseekV3Config> config;
+    check("config", [&] {
+      config = DeepseekV3Config::from_file(options_.model);
+      return fmt::format("{}, {} layers", class_name(head_of(*config)), config->num_hidden_layers);
+    });
+    std::optional<Checkpoint> checkpoint;
+    check("files", [&] {
+      checkpoint = Checkpoint::open(options_.model, options_.headers_only ? Checkpoint::Mode::kHeaderOnly
+                                                                          : Checkpoint::Mode::kMapped);
+      return fmt::format("{} tensors, {}, in {} file{}", with_commas(static_cast<int64_t>(checkpoint->names().size())),
+                         short_bytes(static_cast<int64_t>(checkpoint->total_bytes())), checkpoint->shards().size(),
+                         checkpoint->shards().size() == 1 ? "" : "s");
+    });
+    if (config && checkpoint) check("tensors", [&] { return check_tensors(*config, *checkpoint); });
+    if (checkpoint && !options_.headers_only) check("values", [&] { return check_values(*checkpoint); });
+    return finish();
+  }
+
+ private:
+  /// `f` returns what to print, and adds problems or throws Error.
+  template <typename F>
+  void check(const char* name, F&& f) {
+    const size_t before = problems_.size();
+    std::string summary;
+    try {
+      summary = f();
+    } catch (const Error& error) {
+      problems_.push_back(error.what());
+    }
+    clear_progress();
+    const size_t found = problems_.size() - before;
+    if (found > 0) summary = fmt::format("{} problem{}", found, found == 1 ? "" : "s");
+    write_out(fmt::format("{:<8} {}\n", name, summary));
+    flush_out();
+  }
+
+  std::string check_tensors(const DeepseekV3Config& config, const Checkpoint& checkpoint) {
+    // Official releases say how many MTP modules there are and ship them; conversions often drop the weights.
+    model::ModelWeights weights;
+    const bool mtp = has_mtp(config, checkpoint);
+    const model::TensorMap map = map_tensors(config, head_of(config), mtp, checkpoint, weights);
+    for (const std::string& name : map.missing) problems_.push_back(fmt::format("missing tensor '{}'", name));
+    for (const std::string& text : map.mismatched) problems_.push_back(text);
+    for (const std::string& name : map.unexpected) warnings_.push_back(fmt::format("tensor '{}' is not used", name));
+    if (!mtp && config.num_nextn_predict_layers > 0) {
+      warnings_.push_back(fmt::format("config.json says num_nextn_predict_layers {}, but there are no weights of layer {}",
+                                      config.num_nextn_predict_layers, config.num_hidden_layers));
+    }
+    return fmt::format("names, shapes and types as {}{} wants them", class_name(head_of(config)),
+                       mtp ? " with multi-token prediction" : "");
+  }
+
+  static bool has_mtp(const DeepseekV3Config& config, const Checkpoint& checkpoint) {
+    if (config.num_nextn_predict_layers == 0) return false;
+    const std::string layer = fmt::format("layers.{}.", config.num_hidden_layers);
+    for (const std::string& name : checkpoint.names()) {
+      if (name.find(layer) != std::string::npos) return true;
+    }
+    return false;
+  }
+
+  std::string check_values(const Checkpoint& checkpoint) {
+    int64_t scales = 0;
+    for (const std::string& name : checkpoint.names()) scales += is_scale(name) ? 1 : 0;
+    for (const TensorFinding& finding : scan_checkpoint(checkpoint)) problems_.push_back(describe(finding));
+    return scales == 0 ? "all finite" : fmt::format("all finite, {} tensors of scales positive", with_commas(scales));
+  }
+
+  int finish() const {
+    for (const std::string& text : warnings_) note("warning: " + text);
+    if (problems_.empty()) {
+      write_out("OK\n");
+      return kDone;
+    }
+    write_out("\n");
+    for (const std::string& text : problems_) write_out("- " + text + "\n");
+    flush_out();
+    fail("{}: {} problem{}", options_.model.string(), problems_.size(), problems_.size() == 1 ? "" : "s");
+  }
+
+  const VerifyOptions& options_;
+  std::vector<std::string> problems_;
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace
+
+void add_verify_command(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("verify", "Check that a checkpoint is whole and its numbers are finite");
+  auto options = std::make_shared<VerifyOptions>();
+  command->add_option("MODEL", options->model, "folder of a checkpoint")->required();
+  command->add_flag("--headers-only", options->headers_only, "leave the numbers unread");
+  add_processor_options(*command, options->engine);
+  command->footer(kExamples);
+  command->callback([options, &action] {
+    action = [options] {
+      apply_processor_options(options->engine);
+      return Verification(*options).run();
+    };
+  });
+}
+
+}  // namespace dsv3::cli
