@@ -23,22 +23,13 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges,
   for (int b = 0; b < 256; ++b) {
     std::string letter;
     append_utf8(letter, byte_level_letter(static_cast<uint8_t>(b)));
-    if (const auto id = vocabulary.find(letter)) {
-      byte_ids_[b] = {static_cast<int32_t>(*id)};
-      continue;
+    byte_ids_[b] = static_cast<int32_t>(vocabulary.find(letter).value_or(kUnknown));
+    if (byte_ids_[b] != kUnknown || !options.byte_fallback) continue;
+    for (const char c : letter) {
+      const auto id = vocabulary.find(fmt::format("<0x{:02X}>", static_cast<uint8_t>(c)));
+      if (id) fallback_ids_[b].push_back(static_cast<int32_t>(*id));
     }
-    if (options.byte_fallback) {
-      std::vector<int32_t> ids;
-      for (const char c : letter) {
-        const auto id = vocabulary.find(fmt::format("<0x{:02X}>", static_cast<uint8_t>(c)));
-        if (id) ids.push_back(static_cast<int32_t>(*id));
-      }
-      if (ids.size() == letter.size()) {
-        byte_ids_[b] = ids;
-        continue;
-      }
-    }
-    if (options.unk_id >= 0) byte_ids_[b] = {static_cast<int32_t>(options.unk_id)};
+    if (fallback_ids_[b].size() != letter.size()) fallback_ids_[b].clear();
   }
   const size_t slots = std::bit_ceil(2 * merges.size() + 2);
   slots_.resize(slots);
@@ -70,14 +61,26 @@ int32_t Bpe::rank_of(int32_t left, int32_t right) const {
 
 void Bpe::start(std::string_view piece, std::vector<int32_t>& ids) const {
   ids.clear();
-  bool after_unknown = false;
+  // As in Hugging Face's loop the unknown token of a letter comes late: not before the next letter
+  // that is known (or unknown, if they are not fused), but after fallback tokens in between.
+  bool unknown = false;
+  const auto flush = [&] {
+    if (unknown && options_.unk_id >= 0) ids.push_back(static_cast<int32_t>(options_.unk_id));
+    unknown = false;
+  };
   for (const char c : piece) {
-    const auto& of_byte = byte_ids_[static_cast<uint8_t>(c)];
-    const bool unknown = of_byte.size() == 1 && of_byte[0] == options_.unk_id;
-    if (unknown && after_unknown && options_.fuse_unk) continue;
-    ids.insert(ids.end(), of_byte.begin(), of_byte.end());
-    after_unknown = unknown;
+    const auto byte = static_cast<uint8_t>(c);
+    if (byte_ids_[byte] != kUnknown) {
+      if (unknown) flush();
+      ids.push_back(byte_ids_[byte]);
+    } else if (!fallback_ids_[byte].empty()) {
+      ids.insert(ids.end(), fallback_ids_[byte].begin(), fallback_ids_[byte].end());
+    } else {
+      if (!options_.fuse_unk) flush();
+      unknown = true;
+    }
   }
+  flush();
 }
 
 void Bpe::merge_short(Scratch& scratch) const {

@@ -45,6 +45,7 @@ class Bpe {
  private:
   static constexpr int32_t kNoRank = INT32_MAX;
   static constexpr int32_t kEmpty = -1;
+  static constexpr int32_t kUnknown = -1;
   struct Slot {
     int32_t left = kEmpty, right = 0, rank = 0, merged = 0;
   };
@@ -62,9 +63,10 @@ class Bpe {
   void merge_long(Scratch& scratch) const;
 
   BpeOptions options_;
-  std::array<std::vector<int32_t>, 256> byte_ids_;
-  std::vector<Slot> slots_;        // open addressing, a power of two
-  std::vector<int32_t> merged_;    // by rank
+  std::array<int32_t, 256> byte_ids_ = {};  // or kUnknown; then perhaps:
+  std::array<std::vector<int32_t>, 256> fallback_ids_;
+  std::vector<Slot> slots_;      // open addressing, a power of two
+  std::vector<int32_t> merged_;  // by rank
   int shift_ = 63;
 };
 

@@ -16,7 +16,7 @@ struct Frame {
   uint32_t pc;         // the step to go on at; for a repeat the repeat itself
   uint32_t count;      // lazy repeat: characters taken so far
   const char* at;
-  const char* lowest;  // greedy repeat: it may give back characters down to here
+  const char* lowest;  // repeat: where its smallest match ends; null for another choice
 };
 
 /// A stack that needs no allocation as long as it is low, which it nearly always is.
@@ -111,11 +111,13 @@ bool Regex::Run::back_up(size_t base, uint32_t& pc, const char*& at) {
     const Instruction& step = program_[frame.pc];
     at = frame.at;
     pc = frame.pc;
-    if (step.op == Instruction::kRepeat) {
+    if (frame.lowest == nullptr) {
+      stack_.pop();
+    } else if (step.op == Instruction::kRepeat) {
       at = frame.at = utf8_previous(frame.at);
       ++pc;
       if (at == frame.lowest) stack_.pop();
-    } else if (step.op == Instruction::kRepeatLazy) {
+    } else {
       const size_t length = frame.count < step.max ? sets_[step.set].match(at, end_) : 0;
       if (length == 0) {
         stack_.pop();
@@ -124,8 +126,6 @@ bool Regex::Run::back_up(size_t base, uint32_t& pc, const char*& at) {
       ++frame.count;
       at = frame.at = at + length;
       ++pc;
-    } else {
-      stack_.pop();
     }
     return true;
   }

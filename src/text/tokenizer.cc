@@ -199,11 +199,12 @@ void Tokenizer::Impl::read_config(const Json& json) {
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& path) {
   auto impl = std::make_shared<Impl>();
-  const bool folder = std::filesystem::is_directory(path);
+  std::error_code ignored;  // a path that cannot be looked at fails at reading, with its name
+  const bool folder = std::filesystem::is_directory(path, ignored);
   const std::filesystem::path file = folder ? path / "tokenizer.json" : path;
   impl->read_tokenizer(read_file(file), file.string());
   const std::filesystem::path config = path / "tokenizer_config.json";
-  if (folder && std::filesystem::exists(config)) {
+  if (folder && std::filesystem::exists(config, ignored)) {
     const Json json = read_json_file(config);
     with_context(config.string(), [&] { impl->read_config(json); });
   }

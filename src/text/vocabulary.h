@@ -12,7 +12,7 @@ namespace dsv3 {
 class Vocabulary {
  public:
   /// Ids are at most this; a larger one in a file is taken as an error in it.
-  static constexpr int64_t kMaxId = (int64_t{1} << 24) - 1;
+  static constexpr int64_t kMaxId = (int64_t{1} << 21) - 1;
 
   /// Adds a token. Throws Error if the id is negative, too large or taken, or the text is taken.
   void add(int64_t id, std::string_view text);
