@@ -12,6 +12,8 @@
 
 #include "dsv3/config.h"
 #include "dsv3/error.h"
+#include "dsv3/model.h"
+#include "dsv3/tokenizer.h"
 
 namespace dsv3 {
 
@@ -185,7 +187,12 @@ struct GenerationResult {
 /// context, ids outside the vocabulary, padding on the right ...). Same tokens as `generate` of
 /// transformers 5.12 for greedy and beam search. Not to be called for one model from two threads at
 /// once.
+GenerationResult generate(const DeepseekV3ForCausalLM& model, const GenerationRequest& request);
+/// The same for anything that behaves like a causal language model, or for an engine with options of its own.
 GenerationResult generate(generation::CausalLm& model, const GenerationRequest& request);
+
+/// For GenerationRequest::make_text_decoder: text by this tokenizer.
+std::function<TextDecoder()> text_decoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);
 
 /// Hugging Face's return value: prompt rows (padded on the left) + new tokens, filled up with the
 /// pad token (eos where there is none), [prompts * num_return_sequences, width].

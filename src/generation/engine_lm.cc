@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "dsv3/generation.h"
 #include "model/deepseek_v3.h"
 #include "model/pretrained.h"
 
@@ -76,3 +77,19 @@ void EngineLm::forward(std::span<const Step> steps, std::span<float> logits) {
 }
 
 }  // namespace dsv3::generation
+
+namespace dsv3 {
+
+GenerationResult generate(const DeepseekV3ForCausalLM& model, const GenerationRequest& request) {
+  generation::EngineLm engine(model);
+  return generate(engine, request);
+}
+
+std::function<TextDecoder()> text_decoder(const Tokenizer& tokenizer, bool skip_special_tokens) {
+  return [tokenizer, skip_special_tokens] {
+    auto decoder = std::make_shared<StreamDecoder>(tokenizer, skip_special_tokens);
+    return TextDecoder{[decoder](int64_t id) { return decoder->push(id); }, [decoder] { return decoder->flush(); }};
+  };
+}
+
+}  // namespace dsv3
