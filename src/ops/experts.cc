@@ -33,15 +33,25 @@ Matrix hidden_of(const Job& job, float* hidden) {
           job.weights->intermediate_size()};
 }
 
-void gate_up(Matrix x, const GateUpTask& task, Matrix hidden) {
+// The input of the networks as it is, and as FP8 weights take it (the same if activations are not quantised).
+struct Inputs {
+  Matrix plain, quantised;
+  kernels::ActivationRows rows_for(const LinearWeight& w, const Job& job) const {
+    const Matrix& x = w.is_fp8() ? quantised : plain;
+    return {x.data, x.stride, job.tokens.data()};
+  }
+};
+
+void gate_up(const Inputs& x, const GateUpTask& task, Matrix hidden) {
   static thread_local kernels::Scratch scratch;
   const auto m = static_cast<int64_t>(task.job->tokens.size());
   const int64_t width = task.end - task.begin;
   float* gate = scratch.get(2 * m * width);
   float* up = gate + m * width;
-  const kernels::ActivationRows rows{x.data, x.stride, task.job->tokens.data()};
-  kernels::gemm_nt(m, rows, task.job->weights->gate_proj.view().slice_rows(task.begin, task.end), gate, width);
-  kernels::gemm_nt(m, rows, task.job->weights->up_proj.view().slice_rows(task.begin, task.end), up, width);
+  const MlpWeights& w = *task.job->weights;
+  kernels::gemm_nt(m, x.rows_for(w.gate_proj, *task.job), w.gate_proj.view().slice_rows(task.begin, task.end), gate,
+                   width);
+  kernels::gemm_nt(m, x.rows_for(w.up_proj, *task.job), w.up_proj.view().slice_rows(task.begin, task.end), up, width);
   for (int64_t i = 0; i < m; ++i) {
     kernels::swiglu(gate + i * width, up + i * width, width, hidden.row(i) + task.begin);
   }
@@ -78,13 +88,13 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Fp8Activations fp8) {
     }
   }
   float* hidden = hidden_scratch.get(hidden_size);
+  Inputs inputs{x, x};
   if (fp8 != Fp8Activations::kNone && any_fp8) {
-    const Matrix q(quantised.get(x.rows * x.cols), x.rows, x.cols);
-    fake_quantize(x, fp8, q);
-    x = q;
+    inputs.quantised = Matrix(quantised.get(x.rows * x.cols), x.rows, x.cols);
+    fake_quantize(x, fp8, inputs.quantised);
   }
   thread_pool().parallel_for(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
-    gate_up(x, tasks[i], hidden_of(*tasks[i].job, hidden));
+    gate_up(inputs, tasks[i], hidden_of(*tasks[i].job, hidden));
   });
   if (fp8 != Fp8Activations::kNone) {
     for (const Job& job : jobs) {

@@ -24,6 +24,7 @@ kernels::WeightView LinearWeight::view() const {
       v.format = kernels::WeightFormat::kBF16;
       break;
     case DType::kF8E4M3:
+      if (scale_inv.rank() != 2) fail("an FP8 weight without scales");
       v.format = kernels::WeightFormat::kF8E4M3;
       v.scale = scale_inv.as<float>().data();
       v.scale_stride = scale_inv.dim(1);
@@ -48,6 +49,9 @@ void linear(Matrix x, const LinearWeight& w, Matrix y, Fp8Activations fp8) {
   if (x.cols != view.cols || y.cols != view.rows || x.rows != y.rows) {
     fail("linear: [{}, {}] times a weight [{}, {}] does not give [{}, {}]", x.rows, x.cols, view.rows,
          view.cols, y.rows, y.cols);
+  }
+  if (w.bias.defined() && w.bias.numel() != view.rows) {
+    fail("linear: a bias of {} for {} output channels", w.bias.numel(), view.rows);
   }
   static thread_local kernels::Scratch quantised;
   if (fp8 != Fp8Activations::kNone && w.is_fp8()) {

@@ -14,7 +14,7 @@ double negative_log_likelihood(std::span<const float> logits, int64_t label) {
   const float maximum = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float x : logits) sum += std::exp(double{x} - maximum);
-  return std::log(sum) + maximum - logits[label];
+  return std::log(sum) + (double{maximum} - logits[label]);
 }
 
 double cross_entropy(Matrix logits, std::span<const int64_t> labels, std::optional<double> num_items) {

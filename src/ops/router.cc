@@ -60,6 +60,12 @@ void route(std::span<const float> scores, std::span<const float> correction_bias
   }
   top_k(choice, rule.num_experts_per_tok, order, experts);
 
+  // transformers sorts NaN above all numbers, so that it is chosen and shows in the output. Here an expert whose
+  // score is NaN would just never be chosen, which nobody would notice.
+  if (std::any_of(scores.begin(), scores.end(), [](float s) { return std::isnan(s); })) {
+    std::fill(weights.begin(), weights.end(), std::numeric_limits<float>::quiet_NaN());
+    return;
+  }
   float sum = 0;
   for (int64_t i = 0; i < rule.num_experts_per_tok; ++i) sum += weights[i] = scores[experts[i]];
   const float divisor = rule.norm_topk_prob ? sum + 1e-20f : 1.0f;

@@ -29,7 +29,8 @@ struct Routing {
 /// Selection is by s + bias: the topk_group groups with the largest sum of their two best, then the best experts in
 /// them. A group that is not chosen counts as -infinity (transformers 5; older versions and DeepSeek's
 /// demo differ). The weights are s itself, without the bias, divided by their sum + 1e-20 if
-/// norm_topk_prob, times routed_scaling_factor. Of equal scores the lower index wins.
+/// norm_topk_prob, times routed_scaling_factor. Of equal scores the lower index wins. If a
+/// score is NaN, so are all weights.
 void route(std::span<const float> scores, std::span<const float> correction_bias, const RoutingRule& rule,
            std::span<int32_t> experts, std::span<float> weights);
 
