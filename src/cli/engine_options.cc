@@ -1,12 +1,20 @@
 #include "cli/engine_options.h"
 
+#include "base/error.h"
 #include "base/thread_pool.h"
+#include "cli/commands.h"
 #include "kernels/variants.h"
 
 namespace dsv3::cli {
 namespace {
 
 constexpr const char* kGroup = "Engine";
+
+/// For CLI11: what is wrong with the value, or nothing.
+std::string at_least_one(const std::string& text) {
+  int64_t value = 0;
+  return CLI::detail::lexical_cast(text, value) && value >= 1 ? "" : "must be a number of at least 1, not " + text;
+}
 
 CLI::Option* add_choice(CLI::App& command, const char* name, std::string& value,
                         const std::vector<std::string>& choices, const char* help) {
@@ -63,11 +71,11 @@ void add_cache_options(CLI::App& command, EngineOptions& options) {
   command.add_option("--context", options.context,
                      "most tokens of a sequence, with memory for them from the start; default: what the model allows, "
                      "memory as needed")
-      ->check(CLI::PositiveNumber.description(""))
+      ->check(at_least_one)
       ->type_name("N")
       ->group(kGroup);
   command.add_option("--prefill-chunk", options.prefill_chunk, "most prompt tokens computed together")
-      ->check(CLI::PositiveNumber.description(""))
+      ->check(at_least_one)
       ->type_name("N")
       ->group(kGroup)
       ->capture_default_str();
@@ -75,7 +83,11 @@ void add_cache_options(CLI::App& command, EngineOptions& options) {
 
 void apply_processor_options(const EngineOptions& options) {
   set_num_threads(options.threads);
-  kernels::force_variant(options.kernels);
+  try {
+    kernels::force_variant(options.kernels);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
 }
 
 }  // namespace dsv3::cli

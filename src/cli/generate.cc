@@ -41,7 +41,7 @@ struct GenerateOptions {
   PromptOptions prompt;
   GenerationOptions generation;
   EngineOptions engine;
-  std::optional<int64_t> logprobs;
+  std::optional<uint32_t> logprobs;
   bool json = false;
   bool stats = false;
   bool echo = false;
@@ -243,8 +243,7 @@ void add_generate_command(CLI::App& app, Action& action) {
   constexpr const char* kOutput = "Output";
   command->add_flag("--json", options->json, "one JSON object with text, ids and numbers, instead of text")->group(kOutput);
   command->add_option("--logprobs", options->logprobs, "in JSON, log-probabilities of the tokens and the K likeliest")
-      ->check(CLI::NonNegativeNumber.description(""))
-      ->type_name("K")
+            ->type_name("K")
       ->group(kOutput);
   command->add_flag("--stats", options->stats, "speed and memory, on standard error")->group(kOutput);
   command->add_flag("--echo", options->echo, "begin with the prompt")->group(kOutput);

@@ -187,7 +187,14 @@ GenerationConfig GenerationOptions::apply_to(GenerationConfig config) const {
   // max_new_tokens takes precedence in a config, but a length that was asked for goes before a default.
   if (given.contains("max_length") && !given.contains("max_new_tokens")) arguments["max_new_tokens"] = nullptr;
 
-  config.apply(arguments.dump(-1, ' ', false, Json::error_handler_t::replace), "command line");
+  const GenerationConfig defaults = config;
+  try {
+    config.apply(arguments.dump(-1, ' ', false, Json::error_handler_t::replace), "command line");
+    config.validate("command line");
+  } catch (const Error& error) {
+    defaults.validate("generation_config.json");  // if it is to blame, say so
+    throw UsageError(error.what());
+  }
   if (!config.max_new_tokens && !config.max_length) config.max_new_tokens = 256;
   if (config.do_sample && !arguments.contains("seed") && config.seed == 0) config.seed = std::random_device()();
   if (!config.do_sample && greedy) {
@@ -195,7 +202,6 @@ GenerationConfig GenerationOptions::apply_to(GenerationConfig config) const {
       if (arguments.contains(key)) note(fmt::format("warning: {} has no effect with --greedy", key));
     }
   }
-  config.validate("command line");
   return config;
 }
 

@@ -12,6 +12,7 @@
 
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/help_formatter.h"
 #include "dsv3/error.h"
 
 namespace dsv3::cli {
@@ -90,6 +91,10 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App& command)
     if (!command.remaining().empty()) return fmt::format("unexpected argument '{}'", command.remaining().front());
   }
   std::string message = error.what();
+  if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {
+    constexpr std::string_view kMark = ": ";  // "Could not convert: --top-k = x"
+    message = "cannot read the value of an option: " + message.substr(message.find(kMark) + kMark.size());
+  }
   std::replace(message.begin(), message.end(), '\n', ' ');
   return message;
 }
@@ -104,7 +109,7 @@ int usage_error(const CLI::App& app, const std::string& message) {
 int run(int argc, char** argv) {
   CLI::App app("DeepSeek-V3 and its relatives on this computer.", "dsv3");
   app.set_version_flag("--version", "dsv3 " DSV3_VERSION);
-  app.get_formatter()->column_width(38);
+  app.formatter(help_formatter());
   app.footer(R"(
 Examples:
   dsv3 generate models/stories -p "Once upon a time"

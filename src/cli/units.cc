@@ -28,4 +28,13 @@ std::string short_bytes(int64_t n) {
   return fmt::format("{} bytes", with_commas(n));
 }
 
+std::string position_string(const Shape& shape, int64_t index) {
+  Shape position(shape.size());
+  for (size_t axis = shape.size(); axis-- > 0;) {
+    position[axis] = index % shape[axis];
+    index /= shape[axis];
+  }
+  return shape_string(position);
+}
+
 }  // namespace dsv3::cli

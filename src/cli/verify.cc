@@ -10,8 +10,10 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/compare.h"
 #include "cli/console.h"
 #include "cli/engine_options.h"
+#include "cli/forward_call.h"
 #include "cli/model_sizes.h"
 #include "cli/tensor_scan.h"
 #include "cli/units.h"
@@ -28,23 +30,15 @@ or infinite and that FP8 scales are positive. Ends with OK, or with a list of pr
 
 Examples:
   dsv3 verify models/stories
-  dsv3 verify ~/models/DeepSeek-V3 --headers-only)";
+  dsv3 verify ~/models/DeepSeek-V3 --headers-only
+  dsv3 verify tests/golden/yarn_v5/model --against tests/golden/yarn_v5)";
 
 struct VerifyOptions {
   fs::path model;
   bool headers_only = false;
+  fs::path against;
   EngineOptions engine;
 };
-
-/// "[3, 17]" for an element of a tensor by its number.
-std::string place(const Shape& shape, int64_t index) {
-  Shape place(shape.size());
-  for (size_t axis = shape.size(); axis-- > 0;) {
-    place[axis] = index % shape[axis];
-    index /= shape[axis];
-  }
-  return shape_string(place);
-}
 
 std::string describe(const TensorFinding& f) {
   const ScanResult& r = f.result;
@@ -56,7 +50,7 @@ std::string describe(const TensorFinding& f) {
   int64_t first = r.first_bad;
   if (not_positive && (first < 0 || r.first_not_positive < first)) first = r.first_not_positive;
   return fmt::format("{}: tensor '{}' {} {}: {}, the first at {}", f.shard, f.name, dtype_name(f.dtype),
-                     shape_string(f.shape), fmt::join(parts, ", "), place(f.shape, first));
+                     shape_string(f.shape), fmt::join(parts, ", "), position_string(f.shape, first));
 }
 
 /// Goes through the checks and prints a line for each; problems follow at the end.
@@ -80,6 +74,7 @@ class Verification {
     });
     if (config && checkpoint) check("tensors", [&] { return check_tensors(*config, *checkpoint); });
     if (checkpoint && !options_.headers_only) check("values", [&] { return check_values(*checkpoint); });
+    if (!options_.against.empty() && problems_.empty()) check("results", [&] { return check_results(*config); });
     return finish();
   }
 
@@ -133,6 +128,32 @@ class Verification {
     return scales == 0 ? "all finite" : fmt::format("all finite, {} tensors of scales positive", with_commas(scales));
   }
 
+  /// Makes the call of a folder of reference data and compares what comes out.
+  std::string check_results(const DeepseekV3Config& config) {
+    const fs::path& folder = options_.against;
+    Call call{.class_name = std::string(class_name(head_of(config))), .method = "forward", .kwargs = Json::object()};
+    Json description = Json::object();
+    if (fs::exists(folder / "call.json")) {
+      call = read_call(folder / "call.json");
+      description = read_json_file(folder / "call.json");
+    }
+    const bool dynamic = options_.engine.fp8_activations == "dynamic" && fs::exists(folder / "expected_dynamic.safetensors");
+    const Tensors expected = read_tensors(folder / (dynamic ? "expected_dynamic.safetensors" : "expected.safetensors"));
+    const Tensors found = run_call(options_.model, call, read_tensors(folder / "inputs.safetensors"),
+                                   options_.engine.load_options());
+    const std::vector<Comparison> comparisons =
+        compare(found, expected, description.value(dynamic ? "tolerance_dynamic" : "tolerance", Json()));
+    clear_progress();
+    bool judged = false;
+    for (const Comparison& c : comparisons) {
+      write_out(c.to_text() + "\n");
+      judged |= c.share_of_tolerance.has_value() || !c.problem.empty() || c.at < 0;
+      if (!c.good()) problems_.push_back(fmt::format("{} differs from {}", c.name, folder.string()));
+    }
+    return fmt::format("{} tensor{} compared with {}{}", comparisons.size(), comparisons.size() == 1 ? "" : "s", folder.string(),
+                       judged ? "" : "; no tolerance is given there");
+  }
+
   int finish() const {
     for (const std::string& text : warnings_) note("warning: " + text);
     if (problems_.empty()) {
@@ -157,7 +178,10 @@ void add_verify_command(CLI::App& app, Action& action) {
   auto options = std::make_shared<VerifyOptions>();
   command->add_option("MODEL", options->model, "folder of a checkpoint")->required();
   command->add_flag("--headers-only", options->headers_only, "leave the numbers unread");
-  add_processor_options(*command, options->engine);
+  command->add_option("--against", options->against,
+                      "folder with inputs.safetensors, expected.safetensors and perhaps call.json: make this call and compare")
+      ->type_name("FOLDER");
+  add_engine_options(*command, options->engine);
   command->footer(kExamples);
   command->callback([options, &action] {
     action = [options] {
