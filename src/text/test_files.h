@@ -3,11 +3,11 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <string_view>
 
 #include "base/error.h"
-#include "base/file.h"
 
 namespace dsv3 {
 
@@ -28,7 +28,7 @@ class TempFolder {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path write(std::string_view name, std::string_view text) const {
-    write_file_atomically(path_ / name, text);
+    std::ofstream(path_ / name, std::ios::binary) << text;
     return path_ / name;
   }
 
