@@ -120,7 +120,8 @@ TEST(MiniTokenizer, EncodesAndDecodesAsTokenizers) {
 
 TEST(StoriesTokenizer, PromptsGetTheIdsOfTransformers) {
   const Tokenizer tokenizer = Tokenizer::from_file(kSource / "models/stories");
-  for (const Json& prompt : read_json_file(kSource / "models/stories/expected.json")["prompts"]) {
+  const Json expected = read_json_file(kSource / "models/stories/expected.json");
+  for (const Json& prompt : expected.at("prompts")) {
     EXPECT_EQ(tokenizer.encode_prompt(prompt["text"].get<std::string>()),
               prompt["ids"].get<Ids>());
     EXPECT_EQ(tokenizer.decode(prompt["greedy_ids"].get<Ids>()),
