@@ -11,6 +11,8 @@ namespace dsv3::generation {
 
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
+/// The largest score; there must be no NaN. -inf if there are none.
+float largest(std::span<const float> scores);
 /// Index of the largest score, the first of equals; 0 if all are -inf.
 int64_t argmax(std::span<const float> scores);
 

@@ -132,6 +132,24 @@ TEST(RowMathTest, KthLargestAgreesWithSortingOnBothWays) {
   }
 }
 
+TEST(RowMathTest, ArgmaxIsTheFirstOfEqualsWhereverItIs) {
+  for (const size_t n : {1, 5, 31, 32, 33, 64, 100}) {
+    for (size_t at = 0; at < n; ++at) {
+      Row scores(n, -1.0f);
+      scores[at] = 2;
+      scores[n - 1] = 2;
+      EXPECT_EQ(argmax(scores), static_cast<int64_t>(at));
+    }
+  }
+  EXPECT_EQ(argmax(Row(40, kBanned)), 0);
+}
+
+TEST(RowMathTest, NormalisingARowOfBannedTokensLeavesThemBanned) {
+  Row scores(40, kBanned);
+  log_softmax_in_place(scores);
+  EXPECT_EQ(scores, Row(40, kBanned));
+}
+
 TEST(LogprobsTest, AreOfTheModelsOwnDistribution) {
   const Row logits = {std::log(0.2f), std::log(0.5f), std::log(0.3f)};
   const TokenLogprobs result = token_logprobs(logits, 0, 2);

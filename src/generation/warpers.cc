@@ -47,13 +47,18 @@ void warp_top_p(std::span<float> scores, double top_p, int64_t min_keep) {
   // upward sum that ends in a token is the total less what is above it, so it is enough to take
   // tokens from the top until one is banned. Of equals the lower index counts as the more likely,
   // as in argmax; the order of the reference's sort is open.
-  const auto below = [&](size_t a, size_t b) {
-    return scores[static_cast<size_t>(c.tokens[a])] < scores[static_cast<size_t>(c.tokens[b])] ||
-           (scores[static_cast<size_t>(c.tokens[a])] == scores[static_cast<size_t>(c.tokens[b])] &&
-            a > b);
+  struct Item {
+    float score;
+    size_t index;  // in c
   };
-  std::vector<size_t> heap(c.size());
-  std::iota(heap.begin(), heap.end(), size_t{0});
+  const auto below = [](const Item& a, const Item& b) {
+    return a.score < b.score || (a.score == b.score && a.index > b.index);
+  };
+  std::vector<Item> heap;
+  heap.reserve(c.size());
+  for (size_t i = 0; i < c.size(); ++i) {
+    heap.push_back({scores[static_cast<size_t>(c.tokens[i])], i});
+  }
   std::make_heap(heap.begin(), heap.end(), below);
 
   double remaining = std::accumulate(c.probabilities.begin(), c.probabilities.end(), 0.0);
@@ -61,10 +66,10 @@ void warp_top_p(std::span<float> scores, double top_p, int64_t min_keep) {
   for (int64_t kept = 0; !heap.empty(); ++kept) {
     if (kept >= min_keep && static_cast<float>(remaining) <= banned_mass) break;
     std::pop_heap(heap.begin(), heap.end(), below);
-    remaining -= c.probabilities[heap.back()];
+    remaining -= c.probabilities[heap.back().index];
     heap.pop_back();
   }
-  for (const size_t i : heap) scores[static_cast<size_t>(c.tokens[i])] = kMinusInfinity;
+  for (const Item& item : heap) scores[static_cast<size_t>(c.tokens[item.index])] = kMinusInfinity;
 }
 
 void warp_min_p(std::span<float> scores, double min_p, int64_t min_keep) {
