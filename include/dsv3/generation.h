@@ -23,8 +23,7 @@ class CausalLm;
 
 /// When beam search may end before its longest allowed sequence; Hugging Face's `early_stopping`.
 enum class EarlyStopping {
-  kFalse,  ///< when the best running beam, at its present length, cannot beat the worst finished
-           ///< one
+  kFalse,  ///< when the best running beam, as long as it is, cannot beat the worst finished one
   kTrue,   ///< as soon as there are num_beams finished sequences
   kNever,  ///< as kFalse, but a running beam is judged at the length that favours it most
 };
@@ -41,8 +40,10 @@ struct GenerationConfig {
   std::optional<int64_t> max_new_tokens;
   int64_t min_length = 0;
   std::optional<int64_t> min_new_tokens;
-  std::optional<double> max_time;         ///< seconds; the step under way is finished
-  std::vector<std::string> stop_strings;  ///< need GenerationRequest::make_text_decoder
+  std::optional<double> max_time;  ///< seconds; the step under way is finished
+  /// Looked for in new text only (the reference also finds one that begins in the prompt); need
+  /// GenerationRequest::make_text_decoder.
+  std::vector<std::string> stop_strings;
 
   bool do_sample = false;
   int64_t num_beams = 1;
@@ -188,11 +189,13 @@ struct GenerationResult {
 /// transformers 5.12 for greedy and beam search. Not to be called for one model from two threads at
 /// once.
 GenerationResult generate(const DeepseekV3ForCausalLM& model, const GenerationRequest& request);
-/// The same for anything that behaves like a causal language model, or for an engine with options of its own.
+/// The same for anything that behaves like a causal language model, or for an engine with options
+/// of its own.
 GenerationResult generate(generation::CausalLm& model, const GenerationRequest& request);
 
 /// For GenerationRequest::make_text_decoder: text by this tokenizer.
-std::function<TextDecoder()> text_decoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);
+std::function<TextDecoder()> text_decoder(const Tokenizer& tokenizer,
+                                          bool skip_special_tokens = true);
 
 /// Hugging Face's return value: prompt rows (padded on the left) + new tokens, filled up with the
 /// pad token (eos where there is none), [prompts * num_return_sequences, width].
