@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <string>
 
-// The subcommands of `dsv3`, one file each. `add_<name>_command` adds the options; when the command line
-// names the command, it puts what is to be done into `action`, which main runs after parsing.
+// The subcommands of `dsv3`, one file each. `add_<name>_command` adds the options; when the command
+// line names the command, it puts what is to be done into `action`, which main runs after parsing.
 namespace dsv3::cli {
 
 /// Exit codes of the program.

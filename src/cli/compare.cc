@@ -19,17 +19,20 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// "logits" of "logits.3".
 std::string kind_of(const std::string& name) { return name.substr(0, name.find('.')); }
 
-/// Which rows (along the last axis) count: compare_mask [batch, columns] has 0 for positions of padding.
+/// Which rows (along the last axis) count: compare_mask [batch, columns] has 0 for positions of
+/// padding.
 class RowMask {
  public:
   RowMask(const Tensors& expected, const std::string& name, const Shape& shape) {
-    const auto chunk = expected.find("compare_mask" + name.substr(std::min(name.find('.'), name.size())));
+    const auto chunk =
+        expected.find("compare_mask" + name.substr(std::min(name.find('.'), name.size())));
     const auto whole = expected.find("compare_mask");
     const auto it = name.starts_with("logits.") && chunk != expected.end() ? chunk : whole;
     if (it == expected.end() || shape.size() < 3) return;
     columns_ = shape[shape.size() - 2];
     heads_ = shape.size() == 4 ? shape[1] : 1;  // attentions: [batch, heads, columns, keys]
-    if (it->second.rank() == 2 && it->second.dim(0) == shape[0] && it->second.dim(1) == columns_) mask_ = it->second;
+    if (it->second.rank() == 2 && it->second.dim(0) == shape[0] && it->second.dim(1) == columns_)
+      mask_ = it->second;
   }
   bool counts(int64_t row) const {
     if (!mask_.defined()) return true;
@@ -45,10 +48,11 @@ std::vector<int64_t> top(std::span<const float> row, size_t n) {
   std::vector<int64_t> ids(row.size());
   std::iota(ids.begin(), ids.end(), int64_t{0});
   n = std::min(n, ids.size());
-  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(n), ids.end(), [&](int64_t a, int64_t b) {
-    const float x = row[static_cast<size_t>(a)], y = row[static_cast<size_t>(b)];
-    return x != y ? x > y : a < b;
-  });
+  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(n), ids.end(),
+                    [&](int64_t a, int64_t b) {
+                      const float x = row[static_cast<size_t>(a)], y = row[static_cast<size_t>(b)];
+                      return x != y ? x > y : a < b;
+                    });
   ids.resize(n);
   return ids;
 }
@@ -81,8 +85,8 @@ void add_row(LogitsAgreement& sum, std::span<const float> expected, std::span<co
   sum.kl += divergence(expected, found);
 }
 
-void compare_floats(Comparison& c, std::span<const float> expected, std::span<const float> found, const RowMask& mask,
-                    const Json& tolerance) {
+void compare_floats(Comparison& c, std::span<const float> expected, std::span<const float> found,
+                    const RowMask& mask, const Json& tolerance) {
   const int64_t width = c.shape.empty() ? 1 : c.shape.back();
   const int64_t rows = width == 0 ? 0 : static_cast<int64_t>(expected.size()) / width;
   const bool has_tolerance = tolerance.is_object();
@@ -98,7 +102,9 @@ void compare_floats(Comparison& c, std::span<const float> expected, std::span<co
     for (int64_t i = row * width; i < (row + 1) * width; ++i) {
       const double x = expected[static_cast<size_t>(i)], y = found[static_cast<size_t>(i)];
       const bool same = x == y || (std::isnan(x) && std::isnan(y));
-      const double difference = std::fabs(y - x), error = same ? 0 : std::isnan(difference) ? kInfinity : difference;
+      const double difference = std::fabs(y - x), error = same                     ? 0
+                                                          : std::isnan(difference) ? kInfinity
+                                                                                   : difference;
       const double allowed = atol + rtol * std::fabs(x);
       if (error > 0) worst_share = std::max(worst_share, allowed > 0 ? error / allowed : kInfinity);
       if (error > c.largest_error || c.at < 0) {
@@ -112,7 +118,8 @@ void compare_floats(Comparison& c, std::span<const float> expected, std::span<co
       found_norm += y * y;
     }
     if (logits) {
-      add_row(agreement, expected.subspan(static_cast<size_t>(row * width), static_cast<size_t>(width)),
+      add_row(agreement,
+              expected.subspan(static_cast<size_t>(row * width), static_cast<size_t>(width)),
               found.subspan(static_cast<size_t>(row * width), static_cast<size_t>(width)));
     }
   }
@@ -126,7 +133,8 @@ void compare_floats(Comparison& c, std::span<const float> expected, std::span<co
   }
 }
 
-void compare_integers(Comparison& c, std::span<const int64_t> expected, std::span<const int64_t> found) {
+void compare_integers(Comparison& c, std::span<const int64_t> expected,
+                      std::span<const int64_t> found) {
   c.compared = static_cast<int64_t>(expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     if (expected[i] == found[i]) continue;
@@ -141,19 +149,22 @@ std::string Comparison::to_text() const {
   std::string text = fmt::format("{} {}: ", name, shape_string(shape));
   if (!problem.empty()) return text + "WRONG, " + problem;
   if (at < 0) return text + "equal";
-  text += fmt::format("largest error {:.3g} at {} (expected {:.7g}, found {:.7g}), cosine {:.9f}", largest_error,
-                      position_string(shape, at), expected, found, cosine);
+  text += fmt::format("largest error {:.3g} at {} (expected {:.7g}, found {:.7g}), cosine {:.9f}",
+                      largest_error, position_string(shape, at), expected, found, cosine);
   if (share_of_tolerance) {
-    text += fmt::format(", {:.3g} of the tolerance: {}", *share_of_tolerance, good() ? "ok" : "WRONG");
+    text +=
+        fmt::format(", {:.3g} of the tolerance: {}", *share_of_tolerance, good() ? "ok" : "WRONG");
   }
   if (logits) {
-    text += fmt::format("\n  likeliest token the same in {:.2f} %, of the 8 likeliest {:.2f} %, mean KL {:.3g}",
-                        100 * logits->top1, 100 * logits->top8, logits->kl);
+    text += fmt::format(
+        "\n  likeliest token the same in {:.2f} %, of the 8 likeliest {:.2f} %, mean KL {:.3g}",
+        100 * logits->top1, 100 * logits->top8, logits->kl);
   }
   return text;
 }
 
-std::vector<Comparison> compare(const Tensors& found, const Tensors& expected, const Json& tolerance) {
+std::vector<Comparison> compare(const Tensors& found, const Tensors& expected,
+                                const Json& tolerance) {
   std::vector<Comparison> comparisons;
   for (const auto& [name, wanted] : expected) {
     const std::string kind = kind_of(name);

@@ -15,19 +15,19 @@ namespace dsv3::cli {
 struct LogitsAgreement {
   double top1 = 0;  ///< share of rows with the same likeliest token
   double top8 = 0;  ///< share of the expected eight likeliest tokens that are among the found eight
-  double kl = 0;    ///< Kullback-Leibler divergence of the found from the expected distribution, nats
+  double kl = 0;  ///< Kullback-Leibler divergence of the found from the expected distribution, nats
 };
 
 /// One result of a call beside what was expected.
 struct Comparison {
   std::string name;
   Shape shape;
-  std::string problem;        ///< why the numbers could not be compared, or ""
-  int64_t compared = 0;       ///< elements; those of padding are left out
-  int64_t at = -1;            ///< the element with the largest error
+  std::string problem;   ///< why the numbers could not be compared, or ""
+  int64_t compared = 0;  ///< elements; those of padding are left out
+  int64_t at = -1;       ///< the element with the largest error
   double expected = 0;
   double found = 0;
-  double largest_error = 0;   ///< infinite if one is not a number and the other is
+  double largest_error = 0;  ///< infinite if one is not a number and the other is
   double cosine = 1;
   /// Largest |found - expected| / (atol + rtol |expected|); absent where no tolerance is known.
   std::optional<double> share_of_tolerance;
@@ -38,8 +38,10 @@ struct Comparison {
   std::string to_text() const;
 };
 
-/// Compares what is in `expected` (but for `compare_mask`) with `found`. `tolerance`: {"logits": {"atol", "rtol"}, ...},
-/// where "logits" stands for "logits.0" too, or null. Integers must be equal.
-std::vector<Comparison> compare(const Tensors& found, const Tensors& expected, const Json& tolerance);
+/// Compares what is in `expected` (but for `compare_mask`) with `found`. `tolerance`: {"logits":
+/// {"atol", "rtol"}, ...}, where "logits" stands for "logits.0" too, or null. Integers must be
+/// equal.
+std::vector<Comparison> compare(const Tensors& found, const Tensors& expected,
+                                const Json& tolerance);
 
 }  // namespace dsv3::cli

@@ -40,7 +40,8 @@ class ProgressBar {
       what_.clear();
       return;
     }
-    if (now - begin_ < std::chrono::seconds(1) || now - drawn_ < std::chrono::milliseconds(100)) return;
+    if (now - begin_ < std::chrono::seconds(1) || now - drawn_ < std::chrono::milliseconds(100))
+      return;
     constexpr int kWidth = 40;
     const double fraction = static_cast<double>(done) / static_cast<double>(total);
     const int full = static_cast<int>(fraction * kWidth);
@@ -73,7 +74,9 @@ void on_interrupt(int) { interrupt_seen.store(true); }
 
 }  // namespace
 
-void write_out(std::string_view text) { check_out(std::fwrite(text.data(), 1, text.size(), stdout) == text.size()); }
+void write_out(std::string_view text) {
+  check_out(std::fwrite(text.data(), 1, text.size(), stdout) == text.size());
+}
 
 void flush_out() { check_out(std::fflush(stdout) == 0); }
 

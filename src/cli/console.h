@@ -17,8 +17,9 @@ void note(std::string_view line);
 /// A line on standard error as it is.
 void write_err(std::string_view line);
 
-/// At start: warnings and notes of the library go to standard error, progress of jobs that take over a
-/// second too if that is a terminal; a closed standard output is an exception and not a signal.
+/// At start: warnings and notes of the library go to standard error, progress of jobs that take
+/// over a second too if that is a terminal; a closed standard output is an exception and not a
+/// signal.
 void set_up_console();
 /// Removes the progress bar, if there is one.
 void clear_progress();

@@ -13,15 +13,20 @@ constexpr const char* kGroup = "Engine";
 /// For CLI11: what is wrong with the value, or nothing.
 std::string at_least_one(const std::string& text) {
   int64_t value = 0;
-  return CLI::detail::lexical_cast(text, value) && value >= 1 ? "" : "must be a number of at least 1, not " + text;
+  return CLI::detail::lexical_cast(text, value) && value >= 1
+             ? ""
+             : "must be a number of at least 1, not " + text;
 }
 
 CLI::Option* add_choice(CLI::App& command, const char* name, std::string& value,
                         const std::vector<std::string>& choices, const char* help) {
   std::string all;
   for (const std::string& choice : choices) all += (all.empty() ? "" : "|") + choice;
-  return command.add_option(name, value, help)->check(CLI::IsMember(choices).description(""))->type_name(all)->group(
-      kGroup)->capture_default_str();
+  return command.add_option(name, value, help)
+      ->check(CLI::IsMember(choices).description(""))
+      ->type_name(all)
+      ->group(kGroup)
+      ->capture_default_str();
 }
 
 }  // namespace
@@ -37,16 +42,22 @@ LoadOptions EngineOptions::load_options() const {
   return load;
 }
 
-DType EngineOptions::cache_type() const { return cache_dtype == "bfloat16" ? DType::kBF16 : DType::kF32; }
+DType EngineOptions::cache_type() const {
+  return cache_dtype == "bfloat16" ? DType::kBF16 : DType::kF32;
+}
 
 void add_processor_options(CLI::App& command, EngineOptions& options) {
-  command.add_option("--threads", options.threads, "threads to compute with; 0: all that this process may use")
+  command
+      .add_option("--threads", options.threads,
+                  "threads to compute with; 0: all that this process may use")
       ->check(CLI::Range(0, 4096).description(""))
       ->type_name("N")
       ->group(kGroup)
       ->capture_default_str();
-  command.add_option("--kernels", options.kernels,
-                     "instruction set to compute with instead of the best one: avx512, avx2, sse4, ...")
+  command
+      .add_option(
+          "--kernels", options.kernels,
+          "instruction set to compute with instead of the best one: avx512, avx2, sse4, ...")
       ->type_name("NAME")
       ->group(kGroup)
       ->envname("DSV3_KERNELS");
@@ -60,21 +71,25 @@ void add_engine_options(CLI::App& command, EngineOptions& options) {
              "form of latent attention; both give the same numbers but for rounding");
   add_choice(command, "--fp8-activations", options.fp8_activations, {"none", "dynamic"},
              "quantise the inputs of FP8 weights, as DeepSeek's kernels do");
-  command.add_flag("--deterministic", options.deterministic,
-                   "same numbers whatever the batch, the chunks and the number of threads")
+  command
+      .add_flag("--deterministic", options.deterministic,
+                "same numbers whatever the batch, the chunks and the number of threads")
       ->group(kGroup);
 }
 
 void add_cache_options(CLI::App& command, EngineOptions& options) {
   add_choice(command, "--cache-dtype", options.cache_dtype, {"float32", "bfloat16"},
              "type of the latent cache; bfloat16 takes half the memory");
-  command.add_option("--context", options.context,
-                     "most tokens of a sequence, with memory for them from the start; default: what the model allows, "
-                     "memory as needed")
+  command
+      .add_option("--context", options.context,
+                  "most tokens of a sequence, with memory for them from the start; default: what "
+                  "the model allows, "
+                  "memory as needed")
       ->check(at_least_one)
       ->type_name("N")
       ->group(kGroup);
-  command.add_option("--prefill-chunk", options.prefill_chunk, "most prompt tokens computed together")
+  command
+      .add_option("--prefill-chunk", options.prefill_chunk, "most prompt tokens computed together")
       ->check(at_least_one)
       ->type_name("N")
       ->group(kGroup)

@@ -96,13 +96,15 @@ class Generate {
     const DeepseekV3Config config = DeepseekV3Config::from_file(options_.model);
     tokenizer_ = load_tokenizer(options_);
     // Before the weights: what is wrong with the request should not take a minute to be said.
-    request_.config = options_.generation.apply_to(GenerationConfig::from_folder(options_.model, config));
+    request_.config =
+        options_.generation.apply_to(GenerationConfig::from_folder(options_.model, config));
     request_.config.logprobs = options_.logprobs;
     if (request_.config.do_sample) stats_.seed = request_.config.seed;
     prompts_ = read_prompts(options_.prompt, tokenizer_ptr(), request_.config);
     require_room(config);
 
-    const auto model = DeepseekV3ForCausalLM::from_pretrained(options_.model, options_.engine.load_options());
+    const auto model =
+        DeepseekV3ForCausalLM::from_pretrained(options_.model, options_.engine.load_options());
     clear_progress();
     stats_.load_seconds = seconds_since(begin);
     stats_.weight_bytes = weight_bytes(model);
@@ -113,8 +115,9 @@ class Generate {
   const Tokenizer* tokenizer_ptr() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
 
   void require_room(const DeepseekV3Config& config) const {
-    const int64_t context = std::min(config.max_position_embeddings,
-                                     options_.engine.context.value_or(config.max_position_embeddings));
+    const int64_t context =
+        std::min(config.max_position_embeddings,
+                 options_.engine.context.value_or(config.max_position_embeddings));
     for (const PromptInput& prompt : prompts_) {
       const auto length = static_cast<int64_t>(prompt.ids.size());
       if (length <= context) continue;
@@ -131,7 +134,8 @@ class Generate {
     if (tokenizer_) {
       request_.make_text_decoder = [this] {
         auto decoder = std::make_shared<StreamDecoder>(*tokenizer_, !options_.show_special_tokens);
-        return TextDecoder{[decoder](int64_t id) { return decoder->push(id); }, [decoder] { return decoder->flush(); }};
+        return TextDecoder{[decoder](int64_t id) { return decoder->push(id); },
+                           [decoder] { return decoder->flush(); }};
       };
     } else if (!request_.config.stop_strings.empty()) {
       fail("--stop needs a tokenizer, and the model has no tokenizer.json");
@@ -152,13 +156,15 @@ class Generate {
 
   int generate_with(const DeepseekV3ForCausalLM& model) {
     const bool beams = request_.config.num_beams > 1;
-    const bool streams = !options_.machine_readable() && !beams && request_.config.num_return_sequences == 1;
+    const bool streams =
+        !options_.machine_readable() && !beams && request_.config.num_return_sequences == 1;
     Streamer streamer(tokenizer_.has_value());
     set_up_request(streams ? &streamer : nullptr);
     if (streams && options_.echo) streamer.text(prompt_text());
 
     int64_t prompt_tokens = 0;
-    for (const auto& prompt : request_.prompts) prompt_tokens += static_cast<int64_t>(prompt.size());
+    for (const auto& prompt : request_.prompts)
+      prompt_tokens += static_cast<int64_t>(prompt.size());
     generation::EngineLm engine(model, {options_.engine.cache_type(), options_.engine.context});
     ObservedLm lm(engine, prompt_tokens, beams);
 
@@ -176,9 +182,12 @@ class Generate {
     clear_progress();
     stats_.generate_seconds = seconds_since(begin);
     stats_.counts = lm.counts();
-    const int64_t cached = options_.engine.context ? *options_.engine.context * static_cast<int64_t>(result.sequences.size())
-                                                   : stats_.counts.largest_context;
-    stats_.cache_bytes = cached * cache_bytes_per_token(model.config(), options_.engine.cache_type());
+    const int64_t cached =
+        options_.engine.context
+            ? *options_.engine.context * static_cast<int64_t>(result.sequences.size())
+            : stats_.counts.largest_context;
+    stats_.cache_bytes =
+        cached * cache_bytes_per_token(model.config(), options_.engine.cache_type());
     for (const SequenceResult& sequence : result.sequences) {
       stats_.new_tokens += static_cast<int64_t>(sequence.tokens.size());
     }
@@ -205,7 +214,8 @@ class Generate {
     const size_t count = result.sequences.size();
     for (size_t i = 0; i < count; ++i) {
       const SequenceResult& sequence = result.sequences[i];
-      const std::string text = tokenizer_ ? sequence.text : fmt::format("{}", fmt::join(sequence.tokens, " "));
+      const std::string text =
+          tokenizer_ ? sequence.text : fmt::format("{}", fmt::join(sequence.tokens, " "));
       if (count > 1) write_out(fmt::format("{}[{} of {}]\n", i > 0 ? "\n" : "", i + 1, count));
       if (options_.echo) write_out(prompt_text());
       write_out(text + "\n");
@@ -216,7 +226,8 @@ class Generate {
     const auto per_prompt = static_cast<size_t>(request_.config.num_return_sequences);
     const std::span<const SequenceResult> all(result.sequences);
     for (size_t p = 0; p < prompts_.size(); ++p) {
-      Json json = prompt_result_json(prompts_[p], all.subspan(p * per_prompt, per_prompt), tokenizer_ptr());
+      Json json =
+          prompt_result_json(prompts_[p], all.subspan(p * per_prompt, per_prompt), tokenizer_ptr());
       if (stats_.seed) json["seed"] = *stats_.seed;
       if (!options_.prompt.batch) json["stats"] = stats_.to_json();
       write_out(json_line(json));
@@ -236,26 +247,39 @@ class Generate {
 void add_generate_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("generate", "Generate text from a prompt");
   auto options = std::make_shared<GenerateOptions>();
-  command->add_option("MODEL", options->model, "folder with config.json, safetensors and tokenizer.json")->required();
+  command
+      ->add_option("MODEL", options->model,
+                   "folder with config.json, safetensors and tokenizer.json")
+      ->required();
   add_prompt_options(*command, options->prompt);
   add_generation_options(*command, options->generation);
 
   constexpr const char* kOutput = "Output";
-  command->add_flag("--json", options->json, "one JSON object with text, ids and numbers, instead of text")->group(kOutput);
-  command->add_option("--logprobs", options->logprobs, "in JSON, log-probabilities of the tokens and the K likeliest")
-            ->type_name("K")
+  command
+      ->add_flag("--json", options->json,
+                 "one JSON object with text, ids and numbers, instead of text")
       ->group(kOutput);
-  command->add_flag("--stats", options->stats, "speed and memory, on standard error")->group(kOutput);
+  command
+      ->add_option("--logprobs", options->logprobs,
+                   "in JSON, log-probabilities of the tokens and the K likeliest")
+      ->type_name("K")
+      ->group(kOutput);
+  command->add_flag("--stats", options->stats, "speed and memory, on standard error")
+      ->group(kOutput);
   command->add_flag("--echo", options->echo, "begin with the prompt")->group(kOutput);
-  command->add_flag("--show-special-tokens", options->show_special_tokens, "print them too")->group(kOutput);
+  command->add_flag("--show-special-tokens", options->show_special_tokens, "print them too")
+      ->group(kOutput);
 
   add_engine_options(*command, options->engine);
   add_cache_options(*command, options->engine);
-  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, or a folder with one; default: MODEL's")
+  command
+      ->add_option("--tokenizer", options->tokenizer,
+                   "tokenizer.json, or a folder with one; default: MODEL's")
       ->type_name("PATH")
       ->group("Engine");
   command->footer(kExamples);
-  command->callback([options, &action] { action = [options] { return Generate(*options).run(); }; });
+  command->callback(
+      [options, &action] { action = [options] { return Generate(*options).run(); }; });
 }
 
 }  // namespace dsv3::cli

@@ -15,8 +15,8 @@ constexpr const char* kBeams = "Beam search";
 constexpr const char* kLogits = "Changes to the logits";
 
 /// Options that mean nothing but in sampling.
-constexpr const char* kSamplingKeys[] = {"temperature", "top_k", "top_p", "min_p",
-                                         "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff"};
+constexpr const char* kSamplingKeys[] = {"temperature", "top_k", "top_p",          "min_p",
+                                         "typical_p",   "top_h", "epsilon_cutoff", "eta_cutoff"};
 
 template <typename T>
 T parse_number(std::string_view text, const std::string& option, const char* expected) {
@@ -36,19 +36,23 @@ class Adder {
   template <typename T>
   void value(const std::string& names, const std::string& key, const char* type, const char* group,
              const std::string& help) {
-    command_.add_option_function<T>(names, [this_given = &given_, key](const T& v) { (*this_given)[key] = v; }, help)
+    command_
+        .add_option_function<T>(
+            names, [this_given = &given_, key](const T& v) { (*this_given)[key] = v; }, help)
         ->type_name(type)
         ->group(group);
   }
-  void integer(const std::string& names, const std::string& key, const char* group, const std::string& help) {
+  void integer(const std::string& names, const std::string& key, const char* group,
+               const std::string& help) {
     value<int64_t>(names, key, "N", group, help);
   }
-  void number(const std::string& names, const std::string& key, const char* group, const std::string& help) {
+  void number(const std::string& names, const std::string& key, const char* group,
+              const std::string& help) {
     value<double>(names, key, "X", group, help);
   }
   /// An option that may be repeated; `add` takes one use of it.
-  void repeated(const std::string& name, const char* type, const char* group, const std::string& help,
-                std::function<void(const std::string& text)> add) {
+  void repeated(const std::string& name, const char* type, const char* group,
+                const std::string& help, std::function<void(const std::string& text)> add) {
     command_
         .add_option_function<std::vector<std::string>>(
             name,
@@ -60,10 +64,12 @@ class Adder {
         ->type_name(type)
         ->group(group);
   }
-  void ids(const std::string& name, const std::string& key, const char* group, const std::string& help) {
-    repeated(name, "ID,...", group, help, [this_given = &given_, key, name](const std::string& text) {
-      for (const int64_t id : parse_ids(text, name)) (*this_given)[key].push_back(id);
-    });
+  void ids(const std::string& name, const std::string& key, const char* group,
+           const std::string& help) {
+    repeated(name, "ID,...", group, help,
+             [this_given = &given_, key, name](const std::string& text) {
+               for (const int64_t id : parse_ids(text, name)) (*this_given)[key].push_back(id);
+             });
   }
 
  private:
@@ -78,7 +84,8 @@ void add_bad_words(Json& given, const std::string& text) {
     return;
   }
   const Json parsed = Json::parse(text, nullptr, false);
-  if (!parsed.is_array()) throw UsageError(fmt::format("--bad-words-ids: '{}' is no list of JSON", text));
+  if (!parsed.is_array())
+    throw UsageError(fmt::format("--bad-words-ids: '{}' is no list of JSON", text));
   const bool is_one = !parsed.empty() && !parsed[0].is_array();
   for (const Json& word : is_one ? Json::array({parsed}) : parsed) words.push_back(word);
 }
@@ -88,16 +95,19 @@ void add_logit_bias(Json& given, const std::string& text) {
   if (equals == std::string::npos) {
     throw UsageError(fmt::format("--logit-bias: expected ID=VALUE, found '{}'", text));
   }
-  const auto id = parse_number<uint64_t>(text.substr(0, equals), "--logit-bias", "a token id before the '='");
+  const auto id =
+      parse_number<uint64_t>(text.substr(0, equals), "--logit-bias", "a token id before the '='");
   given["logit_bias"][std::to_string(id)] =
       parse_number<double>(text.substr(equals + 1), "--logit-bias", "a number after the '='");
 }
 
 void add_any(Json& given, const std::string& text) {
   const size_t equals = text.find('=');
-  if (equals == std::string::npos) throw UsageError(fmt::format("--set: expected NAME=VALUE, found '{}'", text));
+  if (equals == std::string::npos)
+    throw UsageError(fmt::format("--set: expected NAME=VALUE, found '{}'", text));
   const Json value = Json::parse(text.substr(equals + 1), nullptr, false);
-  if (value.is_discarded()) throw UsageError(fmt::format("--set: the value of '{}' is no JSON", text));
+  if (value.is_discarded())
+    throw UsageError(fmt::format("--set: the value of '{}' is no JSON", text));
   given[text.substr(0, equals)] = value;
 }
 
@@ -119,27 +129,38 @@ std::vector<int64_t> parse_ids(const std::string& text, const std::string& optio
 void add_generation_options(CLI::App& command, GenerationOptions& options) {
   Json& given = options.given;
   Adder add(command, given);
-  add.integer("-n,--max-new-tokens", "max_new_tokens", kLength,
-              "most tokens to generate; default: the model's, or 256; the end of the context ends it too");
+  add.integer(
+      "-n,--max-new-tokens", "max_new_tokens", kLength,
+      "most tokens to generate; default: the model's, or 256; the end of the context ends it too");
   add.integer("--max-length", "max_length", kLength, "most tokens of prompt and text together");
   add.integer("--min-new-tokens", "min_new_tokens", kLength, "no end of sequence before so many");
   add.number("--max-time", "max_time", kLength, "seconds after which to stop");
-  add.ids("--eos-token-id", "eos_token_id", kLength, "tokens that end a sequence, instead of the model's");
-  add.repeated("--stop", "TEXT", kLength, "text that ends a sequence, and is left out; may be repeated",
+  add.ids("--eos-token-id", "eos_token_id", kLength,
+          "tokens that end a sequence, instead of the model's");
+  add.repeated("--stop", "TEXT", kLength,
+               "text that ends a sequence, and is left out; may be repeated",
                [&given](const std::string& text) { given["stop_strings"].push_back(text); });
 
   command.add_flag("--greedy", options.greedy, "always the most likely token")->group(kSampling);
-  command.add_flag("--sample", options.sample, "random tokens, by their probability")->group(kSampling);
-  add.number("--temperature", "temperature", kSampling, "below 1 sharper, above 1 flatter; 0 is --greedy");
+  command.add_flag("--sample", options.sample, "random tokens, by their probability")
+      ->group(kSampling);
+  add.number("--temperature", "temperature", kSampling,
+             "below 1 sharper, above 1 flatter; 0 is --greedy");
   add.integer("--top-k", "top_k", kSampling, "only the so many most likely tokens; 0: all");
-  add.number("--top-p", "top_p", kSampling, "only the most likely tokens that sum up to this probability");
-  add.number("--min-p", "min_p", kSampling, "only tokens at least so likely, relative to the likeliest");
+  add.number("--top-p", "top_p", kSampling,
+             "only the most likely tokens that sum up to this probability");
+  add.number("--min-p", "min_p", kSampling,
+             "only tokens at least so likely, relative to the likeliest");
   add.number("--typical-p", "typical_p", kSampling, "locally typical sampling with this mass");
-  add.value<uint64_t>("--seed", "seed", "N", kSampling, "of the random numbers; default: a random one, see --stats");
-  add.integer("--num-return-sequences", "num_return_sequences", kSampling, "sequences for each prompt");
+  add.value<uint64_t>("--seed", "seed", "N", kSampling,
+                      "of the random numbers; default: a random one, see --stats");
+  add.integer("--num-return-sequences", "num_return_sequences", kSampling,
+              "sequences for each prompt");
 
-  add.integer("--num-beams", "num_beams", kBeams, "beams; more than 1 searches instead of sampling");
-  add.number("--length-penalty", "length_penalty", kBeams, "above 0 favours long sequences, below 0 short ones");
+  add.integer("--num-beams", "num_beams", kBeams,
+              "beams; more than 1 searches instead of sampling");
+  add.number("--length-penalty", "length_penalty", kBeams,
+             "above 0 favours long sequences, below 0 short ones");
   command
       .add_option_function<std::string>(
           "--early-stopping",
@@ -151,17 +172,22 @@ void add_generation_options(CLI::App& command, GenerationOptions& options) {
       ->type_name("true|false|never")
       ->group(kBeams);
 
-  add.number("--repetition-penalty", "repetition_penalty", kLogits, "above 1 disfavours tokens that occurred");
-  add.number("--presence-penalty", "presence_penalty", kLogits, "taken from the logits of generated tokens");
-  add.number("--frequency-penalty", "frequency_penalty", kLogits, "the same, once for every occurrence");
-  add.integer("--no-repeat-ngram-size", "no_repeat_ngram_size", kLogits, "no sequence of N tokens occurs twice");
+  add.number("--repetition-penalty", "repetition_penalty", kLogits,
+             "above 1 disfavours tokens that occurred");
+  add.number("--presence-penalty", "presence_penalty", kLogits,
+             "taken from the logits of generated tokens");
+  add.number("--frequency-penalty", "frequency_penalty", kLogits,
+             "the same, once for every occurrence");
+  add.integer("--no-repeat-ngram-size", "no_repeat_ngram_size", kLogits,
+              "no sequence of N tokens occurs twice");
   add.repeated("--bad-words-ids", "ID,...", kLogits,
                "a sequence of tokens that must not come; may be repeated; a JSON list of lists too",
                [&given](const std::string& text) { add_bad_words(given, text); });
   add.repeated("--logit-bias", "ID=X", kLogits, "added to a token's logit; may be repeated",
                [&given](const std::string& text) { add_logit_bias(given, text); });
   add.ids("--suppress-tokens", "suppress_tokens", kLogits, "tokens that must not come");
-  add.repeated("--set", "NAME=JSON", kLogits, "any other field of generation_config.json; may be repeated",
+  add.repeated("--set", "NAME=JSON", kLogits,
+               "any other field of generation_config.json; may be repeated",
                [&given](const std::string& text) { add_any(given, text); });
 }
 
@@ -184,8 +210,10 @@ GenerationConfig GenerationOptions::apply_to(GenerationConfig config) const {
   } else if (std::any_of(std::begin(kSamplingKeys), std::end(kSamplingKeys), asks_for_sampling)) {
     arguments["do_sample"] = true;
   }
-  // max_new_tokens takes precedence in a config, but a length that was asked for goes before a default.
-  if (given.contains("max_length") && !given.contains("max_new_tokens")) arguments["max_new_tokens"] = nullptr;
+  // max_new_tokens takes precedence in a config, but a length that was asked for goes before a
+  // default.
+  if (given.contains("max_length") && !given.contains("max_new_tokens"))
+    arguments["max_new_tokens"] = nullptr;
 
   const GenerationConfig defaults = config;
   try {
@@ -196,10 +224,12 @@ GenerationConfig GenerationOptions::apply_to(GenerationConfig config) const {
     throw UsageError(error.what());
   }
   if (!config.max_new_tokens && !config.max_length) config.max_new_tokens = 256;
-  if (config.do_sample && !arguments.contains("seed") && config.seed == 0) config.seed = std::random_device()();
+  if (config.do_sample && !arguments.contains("seed") && config.seed == 0)
+    config.seed = std::random_device()();
   if (!config.do_sample && greedy) {
     for (const char* key : kSamplingKeys) {
-      if (arguments.contains(key)) note(fmt::format("warning: {} has no effect with --greedy", key));
+      if (arguments.contains(key))
+        note(fmt::format("warning: {} has no effect with --greedy", key));
     }
   }
   return config;

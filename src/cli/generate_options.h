@@ -8,16 +8,17 @@
 
 namespace dsv3::cli {
 
-/// What the command line says about how to generate: Hugging Face's arguments by their names, only those
-/// that were given.
+/// What the command line says about how to generate: Hugging Face's arguments by their names, only
+/// those that were given.
 struct GenerationOptions {
   Json given = Json::object();
   bool greedy = false;
   bool sample = false;
 
-  /// The model's own defaults with what was given in their place, and what follows from it: a sampling
-  /// option asks for sampling, beams for none, temperature 0 is greedy search, without any length there are
-  /// 256 new tokens, and sampling without a seed gets a random one. Throws UsageError and Error.
+  /// The model's own defaults with what was given in their place, and what follows from it: a
+  /// sampling option asks for sampling, beams for none, temperature 0 is greedy search, without any
+  /// length there are 256 new tokens, and sampling without a seed gets a random one. Throws
+  /// UsageError and Error.
   GenerationConfig apply_to(GenerationConfig config) const;
 };
 

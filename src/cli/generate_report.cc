@@ -20,7 +20,9 @@ int64_t peak_memory_bytes() {
   return usage.ru_maxrss * 1024;
 }
 
-double rate(int64_t tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+double rate(int64_t tokens, double seconds) {
+  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
 
 /// The number as short as a float is written, not with the digits that a double would add.
 double shortest(float x) { return std::strtod(fmt::format("{}", x).c_str(), nullptr); }
@@ -36,7 +38,8 @@ Json sequence_json(const SequenceResult& sequence, const Tokenizer* tokenizer) {
   json["text"] = tokenizer != nullptr ? Json(sequence.text) : Json();
   json["ids"] = sequence.tokens;
   json["finish_reason"] = finish_reason_name(sequence.finish_reason);
-  if (sequence.finish_reason == FinishReason::kStopString) json["stop_string"] = sequence.stop_string;
+  if (sequence.finish_reason == FinishReason::kStopString)
+    json["stop_string"] = sequence.stop_string;
   if (sequence.score != 0) json["score"] = shortest(sequence.score);
   if (sequence.logprobs.empty()) return json;
   Json& logprobs = json["logprobs"] = Json::array();
@@ -61,7 +64,8 @@ int64_t weight_bytes(const DeepseekV3ForCausalLM& model) {
   const auto count = [&](const Tensor& t) {
     if (t.defined() && seen.insert(t.raw()).second) bytes += static_cast<int64_t>(t.bytes());
   };
-  for (const auto& slot : enumerate_tensors(loaded.config, loaded.head, !weights.mtp.empty(), weights)) {
+  for (const auto& slot :
+       enumerate_tensors(loaded.config, loaded.head, !weights.mtp.empty(), weights)) {
     count(*slot.tensor);
     if (slot.linear != nullptr) count(slot.linear->scale_inv);
   }
@@ -98,13 +102,16 @@ std::string GenerateStats::to_text() const {
     text += fmt::format("{:<11}{}\n", name, value);
   };
   line("load", fmt::format("{:.2f} s", load_seconds));
-  line("prompt", fmt::format("{} tokens in {:.2f} s, {:.1f} tokens/s", counts.prompt_tokens, counts.prompt_seconds,
-                             rate(counts.prompt_tokens, counts.prompt_seconds)));
+  line("prompt",
+       fmt::format("{} tokens in {:.2f} s, {:.1f} tokens/s", counts.prompt_tokens,
+                   counts.prompt_seconds, rate(counts.prompt_tokens, counts.prompt_seconds)));
   line("generation", fmt::format("{} tokens; {} decoded in {:.2f} s, {:.1f} tokens/s", new_tokens,
-                                 counts.decoded_tokens, decode_seconds, rate(counts.decoded_tokens, decode_seconds)));
+                                 counts.decoded_tokens, decode_seconds,
+                                 rate(counts.decoded_tokens, decode_seconds)));
   line("memory", fmt::format("{} weights, {} cache, {} at most in use", short_bytes(weight_bytes),
                              short_bytes(cache_bytes), short_bytes(peak_memory_bytes())));
-  line("processor", fmt::format("{} threads, {} kernels", thread_pool().size(), kernels::current_variant()));
+  line("processor",
+       fmt::format("{} threads, {} kernels", thread_pool().size(), kernels::current_variant()));
   if (seed) line("seed", std::to_string(*seed));
   text.pop_back();
   return text;
@@ -117,7 +124,8 @@ Json prompt_result_json(const PromptInput& prompt, std::span<const SequenceResul
   json["prompt"] = prompt.text ? Json(*prompt.text) : Json();
   json["prompt_ids"] = prompt.ids;
   json["sequences"] = Json::array();
-  for (const SequenceResult& sequence : sequences) json["sequences"].push_back(sequence_json(sequence, tokenizer));
+  for (const SequenceResult& sequence : sequences)
+    json["sequences"].push_back(sequence_json(sequence, tokenizer));
   return json;
 }
 

@@ -43,12 +43,14 @@ class HelpFormatter : public CLI::Formatter {
   std::string make_usage(const CLI::App* app, std::string name) const override {
     std::string usage = "Usage: " + name;
     if (!app->get_subcommands({}).empty()) return usage + " COMMAND ...\n";
-    for (const CLI::Option* option : app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
+    for (const CLI::Option* option :
+         app->get_options([](const CLI::Option* o) { return o->get_positional(); })) {
       usage += " " + option->get_name(true, false);
     }
     return usage + " [OPTIONS]\n";
   }
-  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode mode) const override {
     std::string help = CLI::Formatter::make_help(app, name, mode);
     for (size_t at; (at = help.find("\n\n\n")) != std::string::npos;) help.erase(at, 1);
     return help;

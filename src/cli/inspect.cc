@@ -31,8 +31,9 @@ Examples:
   dsv3 inspect ~/models/DeepSeek-V3/config.json
   dsv3 inspect models/stories --json)";
 
-constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json", "tiktoken.model",
-                                           "special_tokens_map.json", "chat_template.jinja"};
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json",
+                                           "tiktoken.model", "special_tokens_map.json",
+                                           "chat_template.jinja"};
 
 struct InspectOptions {
   fs::path model;
@@ -81,7 +82,8 @@ class Inspection {
       json["dtypes"][name] = {{"tensors", total.tensors}, {"bytes", total.bytes}};
     }
     json["shards"] = Json::array();
-    for (const auto& shard : checkpoint_->shards()) json["shards"].push_back(shard->path().filename().string());
+    for (const auto& shard : checkpoint_->shards())
+      json["shards"].push_back(shard->path().filename().string());
     json["tensors"] = Json::array();
     for (const std::string& name : checkpoint_->names()) {
       const TensorInfo info = *checkpoint_->find(name);
@@ -100,32 +102,42 @@ class Inspection {
       text += fmt::format("  {:<13} {}\n", name, value);
     };
     line("model", fmt::format("{}, {}", class_name(head_), layers()));
-    line("sizes", fmt::format("hidden {}, vocabulary {}, context {} tokens", with_commas(config_.hidden_size),
-                              with_commas(config_.vocab_size), with_commas(config_.max_position_embeddings)));
+    line("sizes", fmt::format("hidden {}, vocabulary {}, context {} tokens",
+                              with_commas(config_.hidden_size), with_commas(config_.vocab_size),
+                              with_commas(config_.max_position_embeddings)));
     line("attention", attention());
     line("feed-forward", feed_forward());
     if (config_.n_routed_experts > 0) line("router", router());
     line("rope", rope());
     line("quantisation", quantisation());
-    line("MTP", config_.num_nextn_predict_layers == 0
-                    ? "none"
-                    : fmt::format("{} module{}, {} parameters more", config_.num_nextn_predict_layers,
-                                  config_.num_nextn_predict_layers == 1 ? "" : "s", short_count(sizes_.mtp)));
-    line("parameters", fmt::format("{} ({}), {} without embedding and head", short_count(sizes_.total),
-                                   with_commas(sizes_.total), short_count(sizes_.total - sizes_.embeddings)));
-    line("per token", fmt::format("{} active, {} without embedding and head", short_count(sizes_.active),
-                                  short_count(sizes_.active_no_embeddings)));
+    line("MTP",
+         config_.num_nextn_predict_layers == 0
+             ? "none"
+             : fmt::format("{} module{}, {} parameters more", config_.num_nextn_predict_layers,
+                           config_.num_nextn_predict_layers == 1 ? "" : "s",
+                           short_count(sizes_.mtp)));
+    line("parameters",
+         fmt::format("{} ({}), {} without embedding and head", short_count(sizes_.total),
+                     with_commas(sizes_.total), short_count(sizes_.total - sizes_.embeddings)));
+    line("per token",
+         fmt::format("{} active, {} without embedding and head", short_count(sizes_.active),
+                     short_count(sizes_.active_no_embeddings)));
     line("cache", fmt::format("{} per token in float32, {} in bfloat16",
                               short_bytes(cache_bytes_per_token(config_, DType::kF32)),
                               short_bytes(cache_bytes_per_token(config_, DType::kBF16))));
     if (!checkpoint_) return text;
-    line("weights", fmt::format("{} tensors, {}, in {} file{}", with_commas(static_cast<int64_t>(checkpoint_->names().size())),
-                                short_bytes(static_cast<int64_t>(checkpoint_->total_bytes())),
-                                checkpoint_->shards().size(), checkpoint_->shards().size() == 1 ? "" : "s"));
+    line("weights",
+         fmt::format("{} tensors, {}, in {} file{}",
+                     with_commas(static_cast<int64_t>(checkpoint_->names().size())),
+                     short_bytes(static_cast<int64_t>(checkpoint_->total_bytes())),
+                     checkpoint_->shards().size(), checkpoint_->shards().size() == 1 ? "" : "s"));
     for (const auto& [name, total] : dtypes_) {
-      line("", fmt::format("{:<8} {} tensors, {}", name, with_commas(total.tensors), short_bytes(total.bytes)));
+      line("", fmt::format("{:<8} {} tensors, {}", name, with_commas(total.tensors),
+                           short_bytes(total.bytes)));
     }
-    line("tokenizer", tokenizer_files_.empty() ? "no files" : fmt::format("{}", fmt::join(tokenizer_files_, ", ")));
+    line("tokenizer", tokenizer_files_.empty()
+                          ? "no files"
+                          : fmt::format("{}", fmt::join(tokenizer_files_, ", ")));
     return text;
   }
 
@@ -136,8 +148,8 @@ class Inspection {
     std::string text;
     for (const std::string& name : checkpoint_->names()) {
       const TensorInfo info = *checkpoint_->find(name);
-      text += fmt::format("{:<{}}  {:<7}  {:<16}  {:>14}  {}\n", name, width, dtype_name(info.dtype),
-                          shape_string(info.shape), info.bytes, info.shard);
+      text += fmt::format("{:<{}}  {:<7}  {:<16}  {:>14}  {}\n", name, width,
+                          dtype_name(info.dtype), shape_string(info.shape), info.bytes, info.shard);
     }
     return text;
   }
@@ -149,38 +161,43 @@ class Inspection {
                        config_.num_hidden_layers - dense);
   }
   std::string attention() const {
-    return fmt::format("{} heads of {} + {} (nope + rope) and {} (value); latent of {}, queries {}",
-                       config_.num_attention_heads, config_.qk_nope_head_dim, config_.qk_rope_head_dim,
-                       config_.v_head_dim, config_.kv_lora_rank,
-                       config_.q_lora_rank ? fmt::format("by way of {}", *config_.q_lora_rank) : "direct");
+    return fmt::format(
+        "{} heads of {} + {} (nope + rope) and {} (value); latent of {}, queries {}",
+        config_.num_attention_heads, config_.qk_nope_head_dim, config_.qk_rope_head_dim,
+        config_.v_head_dim, config_.kv_lora_rank,
+        config_.q_lora_rank ? fmt::format("by way of {}", *config_.q_lora_rank) : "direct");
   }
   std::string feed_forward() const {
-    return fmt::format("{} routed experts of {} + {} shared; dense layers {}", config_.n_routed_experts,
-                       config_.moe_intermediate_size, config_.n_shared_experts, config_.intermediate_size);
+    return fmt::format("{} routed experts of {} + {} shared; dense layers {}",
+                       config_.n_routed_experts, config_.moe_intermediate_size,
+                       config_.n_shared_experts, config_.intermediate_size);
   }
   std::string router() const {
-    return fmt::format("{} experts per token, from {} of {} groups; weights {}times {}", config_.num_experts_per_tok,
-                       config_.topk_group, config_.n_group, config_.norm_topk_prob ? "normalised, " : "",
-                       config_.routed_scaling_factor);
+    return fmt::format("{} experts per token, from {} of {} groups; weights {}times {}",
+                       config_.num_experts_per_tok, config_.topk_group, config_.n_group,
+                       config_.norm_topk_prob ? "normalised, " : "", config_.routed_scaling_factor);
   }
   std::string rope() const {
     const RopeParameters& rope = config_.rope_parameters;
     std::string text = fmt::format("{}, theta {}", rope.rope_type, rope.rope_theta);
     if (rope.rope_type != "default") text += fmt::format(", factor {}", rope.factor);
     if (rope.rope_type == "yarn") {
-      text += fmt::format(" from {} tokens, beta {} to {}",
-                          rope.original_max_position_embeddings.value_or(config_.max_position_embeddings),
-                          rope.beta_slow, rope.beta_fast);
+      text += fmt::format(
+          " from {} tokens, beta {} to {}",
+          rope.original_max_position_embeddings.value_or(config_.max_position_embeddings),
+          rope.beta_slow, rope.beta_fast);
       if (rope.mscale) text += fmt::format(", mscale {}", *rope.mscale);
       if (rope.mscale_all_dim) text += fmt::format(", mscale_all_dim {}", *rope.mscale_all_dim);
     }
     return text + (config_.rope_interleave ? ", interleaved pairs" : ", pairs half a head apart");
   }
   std::string quantisation() const {
-    if (!config_.quantization_config) return config_.dtype.empty() ? "none" : "none (" + config_.dtype + ")";
+    if (!config_.quantization_config)
+      return config_.dtype.empty() ? "none" : "none (" + config_.dtype + ")";
     const QuantizationConfig& q = *config_.quantization_config;
-    return fmt::format("{} {}, blocks of {} x {}, {} scales, activations {}", q.quant_method, q.fmt, q.block_rows,
-                       q.block_cols, q.scale_fmt.empty() ? "float32" : q.scale_fmt, q.activation_scheme);
+    return fmt::format("{} {}, blocks of {} x {}, {} scales, activations {}", q.quant_method, q.fmt,
+                       q.block_rows, q.block_cols, q.scale_fmt.empty() ? "float32" : q.scale_fmt,
+                       q.activation_scheme);
   }
 
   fs::path path_;
@@ -206,10 +223,13 @@ int inspect(const InspectOptions& options) {
 }  // namespace
 
 void add_inspect_command(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("inspect", "Show what a checkpoint is: sizes, types, tensors");
+  CLI::App* command =
+      app.add_subcommand("inspect", "Show what a checkpoint is: sizes, types, tensors");
   auto options = std::make_shared<InspectOptions>();
-  command->add_option("MODEL", options->model, "folder of a checkpoint, or a config.json alone")->required();
-  command->add_flag("--tensors", options->tensors, "list name, type, shape, bytes and file of every tensor");
+  command->add_option("MODEL", options->model, "folder of a checkpoint, or a config.json alone")
+      ->required();
+  command->add_flag("--tensors", options->tensors,
+                    "list name, type, shape, bytes and file of every tensor");
   command->add_flag("--json", options->json, "everything as one JSON object");
   command->footer(kExamples);
   command->callback([options, &action] { action = [options] { return inspect(*options); }; });

@@ -88,12 +88,14 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App& command)
       const std::string name = word.substr(0, word.find('='));
       return fmt::format("unknown option '{}'{}", name, suggestion(name, option_names(command)));
     }
-    if (!command.remaining().empty()) return fmt::format("unexpected argument '{}'", command.remaining().front());
+    if (!command.remaining().empty())
+      return fmt::format("unexpected argument '{}'", command.remaining().front());
   }
   std::string message = error.what();
   if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {
     constexpr std::string_view kMark = ": ";  // "Could not convert: --top-k = x"
-    message = "cannot read the value of an option: " + message.substr(message.find(kMark) + kMark.size());
+    message =
+        "cannot read the value of an option: " + message.substr(message.find(kMark) + kMark.size());
   }
   std::replace(message.begin(), message.end(), '\n', ' ');
   return message;
@@ -102,7 +104,8 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App& command)
 int usage_error(const CLI::App& app, const std::string& message) {
   const auto chosen = app.get_subcommands();
   note("error: " + message);
-  write_err(fmt::format("Try 'dsv3 {}--help'.", chosen.empty() ? "" : chosen.front()->get_name() + " "));
+  write_err(
+      fmt::format("Try 'dsv3 {}--help'.", chosen.empty() ? "" : chosen.front()->get_name() + " "));
   return kUsage;
 }
 

@@ -30,11 +30,13 @@ ModelSizes count_parameters(const DeepseekV3Config& config, model::Head head) {
       continue;
     }
     sizes.total += n;
-    if (slot.name == "model.embed_tokens.weight" || slot.name == "lm_head.weight") sizes.embeddings += n;
+    if (slot.name == "model.embed_tokens.weight" || slot.name == "lm_head.weight")
+      sizes.embeddings += n;
     if (slot.name.find(".mlp.experts.") != std::string::npos) experts += n;
   }
-  const int64_t chosen =
-      config.n_routed_experts > 0 ? experts / config.n_routed_experts * config.num_experts_per_tok : 0;
+  const int64_t chosen = config.n_routed_experts > 0
+                             ? experts / config.n_routed_experts * config.num_experts_per_tok
+                             : 0;
   sizes.active = sizes.total - experts + chosen;
   sizes.active_no_embeddings = sizes.active - sizes.embeddings;
   return sizes;
@@ -51,10 +53,14 @@ model::Head head_of(const DeepseekV3Config& config) {
 
 std::string_view class_name(model::Head head) {
   switch (head) {
-    case model::Head::kNone: return "DeepseekV3Model";
-    case model::Head::kCausalLm: return "DeepseekV3ForCausalLM";
-    case model::Head::kSequenceClassification: return "DeepseekV3ForSequenceClassification";
-    case model::Head::kTokenClassification: return "DeepseekV3ForTokenClassification";
+    case model::Head::kNone:
+      return "DeepseekV3Model";
+    case model::Head::kCausalLm:
+      return "DeepseekV3ForCausalLM";
+    case model::Head::kSequenceClassification:
+      return "DeepseekV3ForSequenceClassification";
+    case model::Head::kTokenClassification:
+      return "DeepseekV3ForTokenClassification";
   }
   return "";
 }

@@ -27,7 +27,8 @@ void ObservedLm::forward(std::span<const generation::Step> steps, std::span<floa
   counts_.prompt_tokens += tokens;
   counts_.prompt_seconds += seconds.count();
   prompt_tokens_left_ -= tokens;
-  report_progress("prompt", counts_.prompt_tokens, counts_.prompt_tokens + std::max<int64_t>(0, prompt_tokens_left_));
+  report_progress("prompt", counts_.prompt_tokens,
+                  counts_.prompt_tokens + std::max<int64_t>(0, prompt_tokens_left_));
 }
 
 }  // namespace dsv3::cli

@@ -25,11 +25,13 @@ std::string without_last_newline(std::string text) {
 }
 
 const Tokenizer& require(const Tokenizer* tokenizer) {
-  if (tokenizer == nullptr) fail("the model has no tokenizer.json: give the prompt as --ids, or a --tokenizer");
+  if (tokenizer == nullptr)
+    fail("the model has no tokenizer.json: give the prompt as --ids, or a --tokenizer");
   return *tokenizer;
 }
 
-std::vector<int64_t> encode(const std::string& text, const Tokenizer* tokenizer, const GenerationConfig& config) {
+std::vector<int64_t> encode(const std::string& text, const Tokenizer* tokenizer,
+                            const GenerationConfig& config) {
   std::vector<int64_t> ids = require(tokenizer).encode_prompt(text);
   if (ids.empty() && config.bos_token_id) ids.push_back(*config.bos_token_id);
   if (ids.empty()) fail("the prompt is empty, and the model has no bos_token_id to begin with");
@@ -39,7 +41,8 @@ std::vector<int64_t> encode(const std::string& text, const Tokenizer* tokenizer,
 PromptInput read_line(const std::string& line, const std::string& where, const Tokenizer* tokenizer,
                       const GenerationConfig& config) {
   const Json object = parse_json(line, where);
-  if (!object.is_object()) fail("{}: expected an object like {{\"prompt\": \"...\"}}, found {}", where, line);
+  if (!object.is_object())
+    fail("{}: expected an object like {{\"prompt\": \"...\"}}, found {}", where, line);
   PromptInput prompt;
   if (object.contains("id")) prompt.label = object["id"];
   if (object.contains("prompt") && object["prompt"].is_string()) {
@@ -77,14 +80,18 @@ std::vector<PromptInput> read_batch(const std::string& path, const Tokenizer* to
 
 void add_prompt_options(CLI::App& command, PromptOptions& options) {
   constexpr const char* kGroup = "Prompt";
-  const auto add = [&](const char* names, std::optional<std::string>& value, const char* type, const char* help) {
+  const auto add = [&](const char* names, std::optional<std::string>& value, const char* type,
+                       const char* help) {
     return command.add_option(names, value, help)->type_name(type)->group(kGroup);
   };
-  CLI::Option* text = add("-p,--prompt", options.text, "TEXT", "what to go on from; default: standard input");
-  CLI::Option* file = add("--prompt-file", options.file, "FILE", "a file with the prompt; - is standard input");
+  CLI::Option* text =
+      add("-p,--prompt", options.text, "TEXT", "what to go on from; default: standard input");
+  CLI::Option* file =
+      add("--prompt-file", options.file, "FILE", "a file with the prompt; - is standard input");
   CLI::Option* ids = add("--ids", options.ids, "ID,...", "the prompt as token ids");
   CLI::Option* batch = add("--prompts-file", options.batch, "FILE",
-                           "many prompts, an object {\"prompt\": ...} or {\"ids\": ...} on each line; generated together, "
+                           "many prompts, an object {\"prompt\": ...} or {\"ids\": ...} on each "
+                           "line; generated together, "
                            "gives an object on each line");
   text->excludes(file)->excludes(ids)->excludes(batch);
   file->excludes(ids)->excludes(batch);
@@ -94,7 +101,8 @@ void add_prompt_options(CLI::App& command, PromptOptions& options) {
 std::vector<PromptInput> read_prompts(const PromptOptions& options, const Tokenizer* tokenizer,
                                       const GenerationConfig& config) {
   if (options.batch) return read_batch(*options.batch, tokenizer, config);
-  if (options.ids) return {PromptInput{.text = {}, .ids = parse_ids(*options.ids, "--ids"), .label = {}}};
+  if (options.ids)
+    return {PromptInput{.text = {}, .ids = parse_ids(*options.ids, "--ids"), .label = {}}};
   require(tokenizer);
   PromptInput prompt;
   if (options.text) {
@@ -104,7 +112,8 @@ std::vector<PromptInput> read_prompts(const PromptOptions& options, const Tokeni
   } else if (isatty(STDIN_FILENO) == 0) {
     prompt.text = without_last_newline(read_source("-"));
   } else {
-    throw UsageError("no prompt: give -p TEXT, --prompt-file FILE, --ids or something on standard input");
+    throw UsageError(
+        "no prompt: give -p TEXT, --prompt-file FILE, --ids or something on standard input");
   }
   prompt.ids = encode(*prompt.text, tokenizer, config);
   return {std::move(prompt)};

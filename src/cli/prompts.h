@@ -25,11 +25,11 @@ void add_prompt_options(CLI::App& command, PromptOptions& options);
 struct PromptInput {
   std::optional<std::string> text;  ///< absent if it was given as ids
   std::vector<int64_t> ids;
-  Json label;                       ///< the "id" of a line in a batch file, or null
+  Json label;  ///< the "id" of a line in a batch file, or null
 };
 
-/// Reads and encodes the prompts. `tokenizer` may be null if only ids are given. An empty text begins with
-/// the model's bos token, as in Hugging Face. Throws UsageError and Error.
+/// Reads and encodes the prompts. `tokenizer` may be null if only ids are given. An empty text
+/// begins with the model's bos token, as in Hugging Face. Throws UsageError and Error.
 std::vector<PromptInput> read_prompts(const PromptOptions& options, const Tokenizer* tokenizer,
                                       const GenerationConfig& config);
 

@@ -18,7 +18,8 @@ constexpr int64_t kChunk = int64_t{8} << 20;
 
 /// T: the element as an unsigned integer. An element whose `mask` bits are all set is not finite.
 template <typename T, typename ToFloat>
-ScanResult scan_as(const T* data, int64_t begin, int64_t end, T mask, ToFloat to_float, bool positive) {
+ScanResult scan_as(const T* data, int64_t begin, int64_t end, T mask, ToFloat to_float,
+                   bool positive) {
   ScanResult result;
   for (int64_t i = begin; i < end; i += kBlock) {
     const int64_t stop = std::min(end, i + kBlock);
@@ -52,20 +53,25 @@ ScanResult scan_range(const Tensor& t, int64_t begin, int64_t end, bool positive
   const void* data = t.raw();
   switch (t.dtype()) {
     case DType::kF64:
-      return scan_as(static_cast<const uint64_t*>(data), begin, end, uint64_t{0x7FF0'0000'0000'0000},
-                     [](uint64_t x) { return std::bit_cast<double>(x); }, positive);
+      return scan_as(
+          static_cast<const uint64_t*>(data), begin, end, uint64_t{0x7FF0'0000'0000'0000},
+          [](uint64_t x) { return std::bit_cast<double>(x); }, positive);
     case DType::kF32:
-      return scan_as(static_cast<const uint32_t*>(data), begin, end, uint32_t{0x7F80'0000},
-                     [](uint32_t x) { return std::bit_cast<float>(x); }, positive);
+      return scan_as(
+          static_cast<const uint32_t*>(data), begin, end, uint32_t{0x7F80'0000},
+          [](uint32_t x) { return std::bit_cast<float>(x); }, positive);
     case DType::kF16:
-      return scan_as(static_cast<const uint16_t*>(data), begin, end, uint16_t{0x7C00}, formats::f16_to_float, positive);
+      return scan_as(static_cast<const uint16_t*>(data), begin, end, uint16_t{0x7C00},
+                     formats::f16_to_float, positive);
     case DType::kBF16:
-      return scan_as(static_cast<const uint16_t*>(data), begin, end, uint16_t{0x7F80}, formats::bf16_to_float,
-                     positive);
+      return scan_as(static_cast<const uint16_t*>(data), begin, end, uint16_t{0x7F80},
+                     formats::bf16_to_float, positive);
     case DType::kF8E4M3:
-      return scan_as(static_cast<const uint8_t*>(data), begin, end, uint8_t{0x7F}, formats::e4m3_to_float, positive);
+      return scan_as(static_cast<const uint8_t*>(data), begin, end, uint8_t{0x7F},
+                     formats::e4m3_to_float, positive);
     case DType::kF8E8M0:
-      return scan_as(static_cast<const uint8_t*>(data), begin, end, uint8_t{0xFF}, formats::e8m0_to_float, positive);
+      return scan_as(static_cast<const uint8_t*>(data), begin, end, uint8_t{0xFF},
+                     formats::e8m0_to_float, positive);
     default:
       return {};
   }
@@ -101,7 +107,8 @@ std::vector<TensorFinding> scan_checkpoint(const Checkpoint& checkpoint) {
     thread_pool().parallel_for(static_cast<int64_t>(tasks.size()), [&](int64_t index) {
       const Task& task = tasks[static_cast<size_t>(index)];
       const Tensor& tensor = tensors[task.tensor];
-      const ScanResult part = scan_range(tensor, task.begin, task.end, is_scale(entries[task.tensor].name));
+      const ScanResult part =
+          scan_range(tensor, task.begin, task.end, is_scale(entries[task.tensor].name));
       const std::lock_guard lock(mutex);
       merge(results[task.tensor], part);
       done += (task.end - task.begin) * static_cast<int64_t>(dtype_size(tensor.dtype()));
@@ -111,7 +118,8 @@ std::vector<TensorFinding> scan_checkpoint(const Checkpoint& checkpoint) {
       const ScanResult& r = results[i];
       if (!is_scale(entries[i].name) && r.first_bad < 0) continue;
       if (r.first_bad < 0 && r.first_not_positive < 0) continue;
-      findings.push_back({entries[i].name, shard->path().filename().string(), entries[i].dtype, entries[i].shape, r});
+      findings.push_back({entries[i].name, shard->path().filename().string(), entries[i].dtype,
+                          entries[i].shape, r});
     }
   }
   return findings;

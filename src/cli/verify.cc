@@ -49,8 +49,9 @@ std::string describe(const TensorFinding& f) {
   if (not_positive) parts.push_back(fmt::format("{} not positive", with_commas(r.not_positive)));
   int64_t first = r.first_bad;
   if (not_positive && (first < 0 || r.first_not_positive < first)) first = r.first_not_positive;
-  return fmt::format("{}: tensor '{}' {} {}: {}, the first at {}", f.shard, f.name, dtype_name(f.dtype),
-                     shape_string(f.shape), fmt::join(parts, ", "), position_string(f.shape, first));
+  return fmt::format("{}: tensor '{}' {} {}: {}, the first at {}", f.shard, f.name,
+                     dtype_name(f.dtype), shape_string(f.shape), fmt::join(parts, ", "),
+                     position_string(f.shape, first));
 }
 
 /// Goes through the checks and prints a line for each; problems follow at the end.
@@ -66,15 +67,19 @@ class Verification {
     });
     std::optional<Checkpoint> checkpoint;
     check("files", [&] {
-      checkpoint = Checkpoint::open(options_.model, options_.headers_only ? Checkpoint::Mode::kHeaderOnly
-                                                                          : Checkpoint::Mode::kMapped);
-      return fmt::format("{} tensors, {}, in {} file{}", with_commas(static_cast<int64_t>(checkpoint->names().size())),
-                         short_bytes(static_cast<int64_t>(checkpoint->total_bytes())), checkpoint->shards().size(),
-                         checkpoint->shards().size() == 1 ? "" : "s");
+      checkpoint =
+          Checkpoint::open(options_.model, options_.headers_only ? Checkpoint::Mode::kHeaderOnly
+                                                                 : Checkpoint::Mode::kMapped);
+      return fmt::format("{} tensors, {}, in {} file{}",
+                         with_commas(static_cast<int64_t>(checkpoint->names().size())),
+                         short_bytes(static_cast<int64_t>(checkpoint->total_bytes())),
+                         checkpoint->shards().size(), checkpoint->shards().size() == 1 ? "" : "s");
     });
     if (config && checkpoint) check("tensors", [&] { return check_tensors(*config, *checkpoint); });
-    if (checkpoint && !options_.headers_only) check("values", [&] { return check_values(*checkpoint); });
-    if (!options_.against.empty() && problems_.empty()) check("results", [&] { return check_results(*config); });
+    if (checkpoint && !options_.headers_only)
+      check("values", [&] { return check_values(*checkpoint); });
+    if (!options_.against.empty() && problems_.empty())
+      check("results", [&] { return check_results(*config); });
     return finish();
   }
 
@@ -97,16 +102,20 @@ class Verification {
   }
 
   std::string check_tensors(const DeepseekV3Config& config, const Checkpoint& checkpoint) {
-    // Official releases say how many MTP modules there are and ship them; conversions often drop the weights.
+    // Official releases say how many MTP modules there are and ship them; conversions often drop
+    // the weights.
     model::ModelWeights weights;
     const bool mtp = has_mtp(config, checkpoint);
     const model::TensorMap map = map_tensors(config, head_of(config), mtp, checkpoint, weights);
-    for (const std::string& name : map.missing) problems_.push_back(fmt::format("missing tensor '{}'", name));
+    for (const std::string& name : map.missing)
+      problems_.push_back(fmt::format("missing tensor '{}'", name));
     for (const std::string& text : map.mismatched) problems_.push_back(text);
-    for (const std::string& name : map.unexpected) warnings_.push_back(fmt::format("tensor '{}' is not used", name));
+    for (const std::string& name : map.unexpected)
+      warnings_.push_back(fmt::format("tensor '{}' is not used", name));
     if (!mtp && config.num_nextn_predict_layers > 0) {
-      warnings_.push_back(fmt::format("config.json says num_nextn_predict_layers {}, but there are no weights of layer {}",
-                                      config.num_nextn_predict_layers, config.num_hidden_layers));
+      warnings_.push_back(fmt::format(
+          "config.json says num_nextn_predict_layers {}, but there are no weights of layer {}",
+          config.num_nextn_predict_layers, config.num_hidden_layers));
     }
     return fmt::format("names, shapes and types as {}{} wants them", class_name(head_of(config)),
                        mtp ? " with multi-token prediction" : "");
@@ -124,33 +133,43 @@ class Verification {
   std::string check_values(const Checkpoint& checkpoint) {
     int64_t scales = 0;
     for (const std::string& name : checkpoint.names()) scales += is_scale(name) ? 1 : 0;
-    for (const TensorFinding& finding : scan_checkpoint(checkpoint)) problems_.push_back(describe(finding));
-    return scales == 0 ? "all finite" : fmt::format("all finite, {} tensors of scales positive", with_commas(scales));
+    for (const TensorFinding& finding : scan_checkpoint(checkpoint))
+      problems_.push_back(describe(finding));
+    return scales == 0
+               ? "all finite"
+               : fmt::format("all finite, {} tensors of scales positive", with_commas(scales));
   }
 
   /// Makes the call of a folder of reference data and compares what comes out.
   std::string check_results(const DeepseekV3Config& config) {
     const fs::path& folder = options_.against;
-    Call call{.class_name = std::string(class_name(head_of(config))), .method = "forward", .kwargs = Json::object()};
+    Call call{.class_name = std::string(class_name(head_of(config))),
+              .method = "forward",
+              .kwargs = Json::object()};
     Json description = Json::object();
     if (fs::exists(folder / "call.json")) {
       call = read_call(folder / "call.json");
       description = read_json_file(folder / "call.json");
     }
-    const bool dynamic = options_.engine.fp8_activations == "dynamic" && fs::exists(folder / "expected_dynamic.safetensors");
-    const Tensors expected = read_tensors(folder / (dynamic ? "expected_dynamic.safetensors" : "expected.safetensors"));
-    const Tensors found = run_call(options_.model, call, read_tensors(folder / "inputs.safetensors"),
-                                   options_.engine.load_options());
-    const std::vector<Comparison> comparisons =
-        compare(found, expected, description.value(dynamic ? "tolerance_dynamic" : "tolerance", Json()));
+    const bool dynamic = options_.engine.fp8_activations == "dynamic" &&
+                         fs::exists(folder / "expected_dynamic.safetensors");
+    const Tensors expected =
+        read_tensors(folder / (dynamic ? "expected_dynamic.safetensors" : "expected.safetensors"));
+    const Tensors found =
+        run_call(options_.model, call, read_tensors(folder / "inputs.safetensors"),
+                 options_.engine.load_options());
+    const std::vector<Comparison> comparisons = compare(
+        found, expected, description.value(dynamic ? "tolerance_dynamic" : "tolerance", Json()));
     clear_progress();
     bool judged = false;
     for (const Comparison& c : comparisons) {
       write_out(c.to_text() + "\n");
       judged |= c.share_of_tolerance.has_value() || !c.problem.empty() || c.at < 0;
-      if (!c.good()) problems_.push_back(fmt::format("{} differs from {}", c.name, folder.string()));
+      if (!c.good())
+        problems_.push_back(fmt::format("{} differs from {}", c.name, folder.string()));
     }
-    return fmt::format("{} tensor{} compared with {}{}", comparisons.size(), comparisons.size() == 1 ? "" : "s", folder.string(),
+    return fmt::format("{} tensor{} compared with {}{}", comparisons.size(),
+                       comparisons.size() == 1 ? "" : "s", folder.string(),
                        judged ? "" : "; no tolerance is given there");
   }
 
@@ -163,7 +182,8 @@ class Verification {
     write_out("\n");
     for (const std::string& text : problems_) write_out("- " + text + "\n");
     flush_out();
-    fail("{}: {} problem{}", options_.model.string(), problems_.size(), problems_.size() == 1 ? "" : "s");
+    fail("{}: {} problem{}", options_.model.string(), problems_.size(),
+         problems_.size() == 1 ? "" : "s");
   }
 
   const VerifyOptions& options_;
@@ -174,12 +194,15 @@ class Verification {
 }  // namespace
 
 void add_verify_command(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("verify", "Check that a checkpoint is whole and its numbers are finite");
+  CLI::App* command =
+      app.add_subcommand("verify", "Check that a checkpoint is whole and its numbers are finite");
   auto options = std::make_shared<VerifyOptions>();
   command->add_option("MODEL", options->model, "folder of a checkpoint")->required();
   command->add_flag("--headers-only", options->headers_only, "leave the numbers unread");
-  command->add_option("--against", options->against,
-                      "folder with inputs.safetensors, expected.safetensors and perhaps call.json: make this call and compare")
+  command
+      ->add_option("--against", options->against,
+                   "folder with inputs.safetensors, expected.safetensors and perhaps call.json: "
+                   "make this call and compare")
       ->type_name("FOLDER");
   add_engine_options(*command, options->engine);
   command->footer(kExamples);

@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# The program as a user meets it: exit codes, what goes to which stream, determinism, pipes, Ctrl-C.
+# Usage: cli_test.sh PATH_OF_DSV3 SOURCE_FOLDER
+set -u
+dsv3=$1
+root=$2
+model=$root/models/stories
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+out=$work/out
+err=$work/err
+failures=0
+unset DSV3_KERNELS
+
+complain() {
+  echo "FAILED: $1"
+  echo "--- standard output"; head -c 2000 "$out"
+  echo "--- standard error"; head -c 2000 "$err"
+  failures=$((failures + 1))
+}
+# run CODE ARGUMENTS...: standard input is empty unless redirected.
+run() {
+  local expected=$1 code=0
+  shift
+  command="dsv3 $*"
+  "$dsv3" "$@" >"$out" 2>"$err" || code=$?
+  [ $code -eq "$expected" ] || complain "$command: exit code $code instead of $expected"
+}
+out_has() { grep -qF -- "$1" "$out" || complain "$command: no '$1' on standard output"; }
+err_has() { grep -qF -- "$1" "$err" || complain "$command: no '$1' on standard error"; }
+out_empty() { [ ! -s "$out" ] || complain "$command: standard output is not empty"; }
+err_empty() { [ ! -s "$err" ] || complain "$command: standard error is not empty"; }
+# One line and no more than a hint.
+err_short() { [ "$(wc -l <"$err")" -le 2 ] || complain "$command: a long message"; }
+same() { cmp -s "$1" "$2" || complain "$3"; }
+
+# ---- help and wrong usage
+for arguments in --help "generate --help" "inspect --help" "verify --help" "forward --help"; do
+  # shellcheck disable=SC2086
+  run 0 $arguments
+  err_empty
+  out_has Example
+done
+run 0 --version
+out_has "dsv3 "
+
+wrong_usage() {
+  local message=$1
+  shift
+  run 2 "$@" </dev/null
+  out_empty
+  err_has "dsv3: error: "
+  err_has "$message"
+  err_has --help
+  err_short
+}
+wrong_usage "no command"
+wrong_usage "did you mean 'generate'" genrate
+wrong_usage "unknown option '--foo'" --foo
+wrong_usage "did you mean '--temperature'" generate "$model" -p x --temprature 1
+wrong_usage "MODEL is required" generate
+wrong_usage "unexpected argument 'more'" inspect "$model" more
+wrong_usage "--top-k" generate "$model" -p x --top-k many
+wrong_usage "top_p is 3" generate "$model" -p x --top-p 3
+wrong_usage "excludes" generate "$model" -p x --ids 1
+wrong_usage "17,4" generate "$model" --ids 1,x
+wrong_usage "needs --json" generate "$model" -p x --logprobs 2
+wrong_usage "'nope' is not available" generate "$model" -p x --kernels nope
+wrong_usage "top_hh" generate "$model" -p x --set top_hh=1
+wrong_usage "ID=VALUE" generate "$model" -p x --logit-bias 3
+wrong_usage "exclude each other" generate "$model" -p x --greedy --sample
+
+# ---- failures
+failure() {
+  local message=$1
+  shift
+  run 1 "$@" </dev/null
+  err_has "dsv3: error: "
+  err_has "$message"
+}
+failure "$work/none" generate "$work/none" -p x
+failure config.json inspect "$work"
+failure "outside the vocabulary" generate "$model" --ids 0,4096
+failure "more than the context of 4" generate "$model" -p "Once upon a time there was a cat" --context 4
+failure "$work/none" generate "$model" --prompt-file "$work/none"
+echo '{"text": 1}' >"$work/bad.jsonl"
+failure "bad.jsonl:1: expected" generate "$model" --prompts-file "$work/bad.jsonl"
+
+# ---- text on standard output, and nothing else
+run 0 generate "$model" -p "Once upon a time" --greedy -n 8
+out_has ", there was a little girl named Lily"
+err_empty
+cp "$out" "$work/greedy"
+echo "Once upon a time" >"$work/prompt"
+run 0 generate "$model" --greedy -n 8 <"$work/prompt"
+same "$out" "$work/greedy" "a prompt on standard input gives another text"
+run 0 generate "$model" --greedy -n 8 --prompt-file "$work/prompt"
+same "$out" "$work/greedy" "a prompt in a file gives another text"
+run 0 generate "$model" -p "Once upon a time" --temperature 0 -n 8 --stats
+same "$out" "$work/greedy" "temperature 0 is not greedy search, or --stats changes standard output"
+err_has tokens/s
+run 0 generate "$model" -p "" --greedy -n 8
+out_has "Once upon a time"
+run 0 generate "$model" -p "- a list" --greedy -n 2 --presence-penalty -0.5
+run 0 generate "$model" -p "Once upon a time" --greedy --stop "little" --echo
+[ "$(cat "$out")" = "Once upon a time, there was a " ] || complain "$command: text does not end before the stop string"
+for variant in avx512 avx2 sse4 scalar; do
+  DSV3_KERNELS=$variant "$dsv3" generate "$model" -p "Once upon a time" --greedy -n 8 >"$out" 2>"$err" &&
+    same "$out" "$work/greedy" "kernels $variant give another text"
+done
+
+# ---- seeds
+sample=(generate "$model" -p "One day" -n 30 --temperature 1)
+run 0 "${sample[@]}" --seed 7
+cp "$out" "$work/seed7"
+run 0 "${sample[@]}" --seed 7 --threads 1
+same "$out" "$work/seed7" "the same seed gives different texts"
+run 0 "${sample[@]}" --seed 8
+cmp -s "$out" "$work/seed7" && complain "different seeds give the same text"
+run 0 "${sample[@]}" --stats
+seed=$(awk '$1 == "seed" { print $2 }' "$err")
+cp "$out" "$work/random"
+run 0 "${sample[@]}" --seed "$seed"
+same "$out" "$work/random" "the seed that --stats names does not repeat the text"
+
+# ---- JSON: what is printed can be read again, as a line of --prompts-file
+run 0 generate "$model" -p "One day" -n 3 --greedy --json --logprobs 2
+err_empty
+for key in prompt_ids text ids finish_reason logprobs top stats kernels; do out_has "\"$key\":"; done
+cp "$out" "$work/line.jsonl"
+printf '{"id": "b", "ids": [0, 5, 7]}\n\n' >>"$work/line.jsonl"
+run 0 generate "$model" --prompts-file "$work/line.jsonl" -n 3 --greedy
+out_has '"id":"b"'
+[ "$(wc -l <"$out")" -eq 2 ] || complain "$command: not one line for each prompt"
+text=$(grep -o '"text":"[^"]*"' "$work/line.jsonl")
+out_has "$text"
+run 0 inspect "$model" --json
+sed 's/^{/{"ids": [1], /' "$out" >"$work/inspect.jsonl"
+run 0 generate "$model" --prompts-file "$work/inspect.jsonl" -n 1
+run 0 generate "$model" -p "One day" -n 5 --num-beams 3 --num-return-sequences 2
+out_has "[2 of 2]"
+run 0 generate "$model" -p "One day" --greedy --context 20 --json
+out_has '"finish_reason":"length"'
+
+# ---- pipes and full disks
+"$dsv3" inspect "$model" --tensors 2>"$err" | head -n 1 >"$out"
+[ "${PIPESTATUS[0]}" -eq 0 ] && [ ! -s "$err" ] || complain "inspect | head complains"
+"$dsv3" generate "$model" -p "Once" --greedy -n 200 2>"$err" | head -c 5 >"$out"
+[ "${PIPESTATUS[0]}" -eq 0 ] && [ ! -s "$err" ] || complain "generate | head complains"
+if [ -w /dev/full ]; then
+  "$dsv3" inspect "$model" >/dev/full 2>"$err"
+  [ $? -eq 1 ] && grep -q "standard output" "$err" || complain "a full disk is not noticed"
+fi
+
+# ---- Ctrl-C, once text is coming (background jobs of a script ignore SIGINT unless told otherwise)
+if env --default-signal=INT true 2>/dev/null; then
+  env --default-signal=INT "$dsv3" generate "$model" -p "Once" --set 'eos_token_id=[]' -n 500 \
+    >"$out" 2>"$err" &
+  process=$!
+  for _ in $(seq 600); do
+    [ -s "$out" ] && break
+    sleep 0.05
+  done
+  kill -INT $process
+  wait $process
+  code=$?
+  [ $code -eq 130 ] || complain "Ctrl-C: exit code $code instead of 130"
+  grep -q tokens/s "$err" || complain "Ctrl-C: no statistics"
+fi
+
+# ---- inspect and verify
+run 0 inspect "$model"
+out_has "9,863,360"
+run 0 inspect "$model/config.json"
+out_has "parameters"
+run 0 verify "$model"
+out_has OK
+run 0 verify "$model" --headers-only
+golden=$root/tests/golden
+run 0 verify "$golden/yarn_v5/model" --against "$golden/yarn_v5"
+out_has "of the tolerance: ok"
+failure "1 problem" verify "$golden/causal_basic/model" --against "$golden/router_negative_bias"
+cp -r "$golden/fp8/model" "$work/damaged"
+chmod -R u+w "$work/damaged"
+shard=$(ls "$work"/damaged/*.safetensors | head -n 1)
+header=$(od -An -t u8 -N 8 "$shard" | tr -d ' ')
+printf '\377\377\377\377' | dd of="$shard" bs=1 seek=$((header + 8)) conv=notrunc status=none
+failure "1 problem" verify "$work/damaged"
+out_has "the first at"
+run 0 verify "$work/damaged" --headers-only
+truncate -s -10 "$shard"
+failure "problem" verify "$work/damaged"
+
+[ $failures -eq 0 ] && echo "all passed"
+[ $failures -eq 0 ]
