@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
+
 namespace dsv3 {
 namespace {
 
@@ -65,6 +67,13 @@ struct ThreadPool::Impl {
     inside_task = false;
   }
 
+  void end_workers() {
+    stop = true;
+    generation.fetch_add(1, std::memory_order_release);
+    generation.notify_all();
+    for (std::thread& worker : workers) worker.join();
+  }
+
   void work() {
     uint32_t seen = 0;
     while (true) {
@@ -79,15 +88,16 @@ struct ThreadPool::Impl {
 };
 
 ThreadPool::ThreadPool(int threads) : impl_(new Impl) {
-  for (int i = 1; i < threads; ++i) impl_->workers.emplace_back([this] { impl_->work(); });
+  try {
+    for (int i = 1; i < threads; ++i) impl_->workers.emplace_back([this] { impl_->work(); });
+  } catch (const std::exception& e) {
+    const size_t started = impl_->workers.size();
+    impl_->end_workers();
+    fail("cannot start {} threads, only {}: {}", threads, started, e.what());
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  impl_->stop = true;
-  impl_->generation.fetch_add(1, std::memory_order_release);
-  impl_->generation.notify_all();
-  for (std::thread& worker : impl_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() { impl_->end_workers(); }
 
 int ThreadPool::size() const { return static_cast<int>(impl_->workers.size()) + 1; }
 

@@ -8,6 +8,9 @@ namespace dsv3 {
 namespace {
 
 std::unique_ptr<Cache::Impl> new_impl(const DeepseekV3Config& config, DType dtype) {
+  if (dtype != DType::kF32 && dtype != DType::kBF16) {
+    fail("cache: expected elements F32 or BF16, found {}", dtype_name(dtype));
+  }
   auto impl = std::make_unique<Cache::Impl>();
   impl->num_layers = config.num_hidden_layers;
   impl->width = config.kv_lora_rank + config.qk_rope_head_dim;
@@ -41,21 +44,17 @@ std::shared_ptr<Cache> Cache::fixed(const DeepseekV3Config& config, int64_t max_
 }
 
 void Cache::Impl::set_batch_size(int64_t batch) {
-  if (rows.empty()) {
-    for (int64_t b = 0; b < batch; ++b) rows.emplace_back(num_layers, width, dtype);
-    columns.resize(batch);
-    return;
-  }
   const auto held = static_cast<int64_t>(rows.size());
-  // A static cache that holds nothing yet may be used with fewer rows than it has.
-  const bool fresh = max_batch_size && columns[0].empty() && batch <= *max_batch_size;
-  if (batch != held && !fresh) {
-    fail("past_key_values holds {} sequences, this call has {}", held, batch);
+  if (batch == held) return;
+  const bool holds_nothing = columns.empty() || columns[0].empty();
+  if (!holds_nothing) fail("past_key_values holds {} sequences, this call has {}", held, batch);
+  if (max_batch_size && batch > *max_batch_size) {
+    fail("past_key_values has room for {} sequences, this call has {}", *max_batch_size, batch);
   }
-  if (fresh && batch < held) {
-    rows.erase(rows.begin() + batch, rows.end());
-    columns.resize(batch);
-  }
+  // A cache that holds nothing, yet or any more, takes any batch.
+  rows.resize(batch, model::LatentCache(num_layers, width, dtype));
+  for (int64_t b = held; b < batch; ++b) rows[b] = model::LatentCache(num_layers, width, dtype, capacity);
+  columns.resize(batch);
 }
 
 int64_t Cache::get_seq_length() const {

@@ -59,7 +59,11 @@ Tensor project(const ops::LinearWeight& head, const TrunkOutput& trunk, std::spa
 std::vector<int64_t> kept_columns(const ForwardArgs& args, int64_t columns) {
   std::vector<int64_t> kept;
   if (args.logits_to_keep_indices.defined()) {
-    for (int64_t c : args.logits_to_keep_indices.as<int64_t>()) {
+    const Tensor& t = args.logits_to_keep_indices;
+    if (t.dtype() != DType::kI64 || t.rank() != 1) {
+      fail("logits_to_keep: expected I64 [columns], found {} {}", dtype_name(t.dtype()), shape_string(t.shape()));
+    }
+    for (const int64_t c : t.as<int64_t>()) {
       if (c < -columns || c >= columns) {
         fail("logits_to_keep: index {} is outside of a sequence of {} columns", c, columns);
       }
@@ -116,6 +120,7 @@ DeepseekV3Model DeepseekV3Model::from_pretrained(const std::filesystem::path& pa
 
 ModelOutput DeepseekV3Model::forward(const ForwardArgs& args) const {
   if (args.labels.defined()) fail("labels: DeepseekV3Model has no head and no loss");
+  const model::CacheRollback rollback(args.past_key_values);
   const TrunkOutput trunk = run_trunk(*loaded_, args);
   ModelOutput out = output_of(trunk);
   out.last_hidden_state = trunk.last_hidden_state;
@@ -129,6 +134,7 @@ DeepseekV3ForCausalLM DeepseekV3ForCausalLM::from_pretrained(const std::filesyst
 
 ModelOutput DeepseekV3ForCausalLM::forward(const ForwardArgs& args) const {
   require_head(*loaded_, Head::kCausalLm, "DeepseekV3ForCausalLM");
+  const model::CacheRollback rollback(args.past_key_values);
   const TrunkOutput trunk = run_trunk(*loaded_, args);
   ModelOutput out = output_of(trunk);
   out.last_hidden_state = trunk.last_hidden_state;
@@ -150,14 +156,15 @@ MtpOutput DeepseekV3ForCausalLM::forward_mtp(const Tensor& input_ids, const Tens
     fail("no multi-token prediction module: num_nextn_predict_layers is {}, or it was not loaded (load_mtp)",
          config.num_nextn_predict_layers);
   }
-  if (input_ids.rank() != 2 || input_ids.dim(1) < 2) {
-    fail("input_ids: expected [batch, 2 or more], found {}", shape_string(input_ids.shape()));
+  if (input_ids.dtype() != DType::kI64 || input_ids.rank() != 2 || input_ids.dim(0) < 1 || input_ids.dim(1) < 2) {
+    fail("input_ids: expected I64 [batch, 2 or more], found {} {}", dtype_name(input_ids.dtype()),
+         shape_string(input_ids.shape()));
   }
   const int64_t batch = input_ids.dim(0), columns = input_ids.dim(1), rows = columns - 1;
   const Shape expected = {batch, columns, config.hidden_size};
-  if (last_hidden_state.shape() != expected) {
-    fail("last_hidden_state: expected {}, found {}", shape_string(expected),
-         shape_string(last_hidden_state.shape()));
+  if (last_hidden_state.dtype() != DType::kF32 || last_hidden_state.shape() != expected) {
+    fail("last_hidden_state: expected F32 {}, found {} {}", shape_string(expected),
+         dtype_name(last_hidden_state.dtype()), shape_string(last_hidden_state.shape()));
   }
 
   const model::MtpWeights& module = loaded_->weights.mtp[0];
@@ -173,6 +180,7 @@ MtpOutput DeepseekV3ForCausalLM::forward_mtp(const Tensor& input_ids, const Tens
     sequences.push_back({&caches[b], rows});
     for (int64_t i = 0; i < rows; ++i) {
       next_ids.push_back(ids[b * columns + i + 1]);
+      model::require_token(next_ids.back(), b, i + 1, config.vocab_size);
       positions.push_back(i);
     }
     std::copy_n(hidden_in + b * columns * config.hidden_size, rows * config.hidden_size,
@@ -245,6 +253,7 @@ double classification_loss(const DeepseekV3Config& config, const Tensor& labels,
 
 ModelOutput DeepseekV3ForSequenceClassification::forward(const ForwardArgs& args) const {
   require_head(*loaded_, Head::kSequenceClassification, "DeepseekV3ForSequenceClassification");
+  const model::CacheRollback rollback(args.past_key_values);
   const DeepseekV3Config& config = loaded_->config;
   const TrunkOutput trunk = run_trunk(*loaded_, args);
   if (!config.pad_token_id && trunk.batch > 1) {
@@ -273,6 +282,7 @@ DeepseekV3ForTokenClassification DeepseekV3ForTokenClassification::from_pretrain
 
 ModelOutput DeepseekV3ForTokenClassification::forward(const ForwardArgs& args) const {
   require_head(*loaded_, Head::kTokenClassification, "DeepseekV3ForTokenClassification");
+  const model::CacheRollback rollback(args.past_key_values);
   const TrunkOutput trunk = run_trunk(*loaded_, args);
   std::vector<int64_t> rows(trunk.batch * trunk.columns);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
+#include <exception>
 
 #include "base/error.h"
 
@@ -154,10 +155,7 @@ void fill_embeddings(const LoadedModel& model, const ForwardArgs& args, const Pa
   std::vector<int64_t> ids(p.slots.size());
   for (size_t t = 0; t < ids.size(); ++t) {
     ids[t] = args.input_ids.as<int64_t>()[p.slots[t]];
-    if (ids[t] < 0 || ids[t] >= model.config.vocab_size) {
-      fail("input_ids[{}, {}] is {}, outside of the vocabulary [0, {})", p.slots[t] / p.columns,
-           p.slots[t] % p.columns, ids[t], model.config.vocab_size);
-    }
+    require_token(ids[t], p.slots[t] / p.columns, p.slots[t] % p.columns, model.config.vocab_size);
   }
   embed_tokens(model.weights, ids, out);
 }
@@ -215,6 +213,18 @@ class AttentionRecorder {
 
 }  // namespace
 
+CacheRollback::CacheRollback(std::shared_ptr<Cache> cache)
+    : cache_(std::move(cache)), length_(cache_ ? cache_->get_seq_length() : 0), exceptions_(std::uncaught_exceptions()) {}
+
+CacheRollback::~CacheRollback() {
+  if (cache_ && std::uncaught_exceptions() > exceptions_) cache_->crop(length_);
+}
+
+void require_token(int64_t id, int64_t row, int64_t column, int64_t vocab_size) {
+  if (id >= 0 && id < vocab_size) return;
+  fail("input_ids[{}, {}] is {}, outside of the vocabulary [0, {})", row, column, id, vocab_size);
+}
+
 void require_finite(const Tensor& values, const char* what) {
   const auto v = values.as<float>();
   for (size_t i = 0; i < v.size(); ++i) {
@@ -269,7 +279,11 @@ TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args) {
     recorder.emplace(p, config.num_hidden_layers, config.num_attention_heads);
     observer.attentions = [&](int64_t layer, int64_t piece) { return recorder->buffer(layer, piece); };
   }
-  if (tokens > 0) forward(config, model.weights, model.options, batch, last, observer);
+  if (tokens > 0) {
+    forward(config, model.weights, model.options, batch, last, observer);
+  } else if (observer.layer_input) {
+    for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) observer.layer_input(layer, x);
+  }
 
   out.batch = p.batch;
   out.columns = p.columns;

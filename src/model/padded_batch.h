@@ -22,6 +22,24 @@ struct TrunkOutput {
 /// and spreads the results over the padded shapes.
 TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args);
 
+/// Takes out of a cache (may be null) what a call has added if the call ends with an exception: one that fails after
+/// the layers have run, by a label out of range or a NaN in the logits, leaves the cache as it was too.
+class CacheRollback {
+ public:
+  explicit CacheRollback(std::shared_ptr<Cache> cache);
+  ~CacheRollback();
+  CacheRollback(const CacheRollback&) = delete;
+  CacheRollback& operator=(const CacheRollback&) = delete;
+
+ private:
+  std::shared_ptr<Cache> cache_;
+  int64_t length_;
+  int exceptions_;
+};
+
+/// Throws Error naming row and column if a token id is not in the vocabulary.
+void require_token(int64_t id, int64_t row, int64_t column, int64_t vocab_size);
+
 /// Throws Error naming the first number in `values` that is NaN or infinite.
 void require_finite(const Tensor& values, const char* what);
 

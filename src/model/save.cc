@@ -18,6 +18,7 @@ std::vector<std::pair<std::string, Tensor>> named_tensors(const LoadedModel& mod
   ModelWeights weights = model.weights;  // shares the memory
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const TensorSlot& slot : enumerate_tensors(model.config, model.head, !weights.mtp.empty(), weights)) {
+    if (!slot.tensor->defined()) continue;  // a copy in an MTP module of a head that this model does not have
     tensors.emplace_back(slot.name, *slot.tensor);
     if (slot.linear != nullptr && slot.linear->scale_inv.defined()) {
       tensors.emplace_back(slot.name + "_scale_inv", slot.linear->scale_inv);
@@ -63,7 +64,7 @@ int64_t PreTrainedModel::num_parameters() const {
   model::ModelWeights weights = loaded_->weights;
   int64_t sum = 0;
   for (const auto& slot : enumerate_tensors(loaded_->config, loaded_->head, !weights.mtp.empty(), weights)) {
-    sum += slot.tensor->numel();
+    if (slot.tensor->defined()) sum += slot.tensor->numel();
   }
   return sum;
 }

@@ -94,7 +94,7 @@ class Mapper {
     const auto mismatch = [&](const std::string& expected) {
       const std::string text = fmt::format("{}: expected {}, found {} {}", source.name, expected,
                                            dtype_name(info.dtype), shape_string(info.shape));
-      if (map_.mismatched.empty() || map_.mismatched.back() != text) map_.mismatched.push_back(text);
+      add_once(map_.mismatched, text);
     };
     if (info.shape != shape) return mismatch(shape_string(shape));
     if (info.dtype != DType::kF8E4M3) {
@@ -106,6 +106,11 @@ class Mapper {
     check_scale(shape, source, mismatch);
   }
 
+  // What is wrong with packed experts is found once for every expert.
+  void add_once(std::vector<std::string>& list, const std::string& text) {
+    if (reported_.insert(text).second) list.push_back(text);
+  }
+
   template <typename F>
   void check_scale(const Shape& shape, TensorSource& source, F&& mismatch) {
     const int64_t block_rows = c_.quantization_config->block_rows;
@@ -113,8 +118,7 @@ class Mapper {
     used_.insert(source.scale_name);
     const auto scale = checkpoint_.find(source.scale_name);
     if (!scale) {
-      if (map_.missing.empty() || map_.missing.back() != source.scale_name) map_.missing.push_back(source.scale_name);
-      return;
+      return add_once(map_.missing, source.scale_name);
     }
     if (source.rows.first % block_rows != 0) {
       return mismatch(fmt::format("gate rows in whole blocks of {} (packed FP8 experts)", block_rows));
@@ -123,7 +127,7 @@ class Mapper {
     expected.end()[-2] = blocks(shape.end()[-2], block_rows);
     expected.end()[-1] = blocks(shape.end()[-1], c_.quantization_config->block_cols);
     if (scale->shape != expected || !(is_float_type(scale->dtype) || scale->dtype == DType::kF8E8M0)) {
-      map_.mismatched.push_back(fmt::format("{}: expected F32 {}, found {} {}", source.scale_name,
+      add_once(map_.mismatched, fmt::format("{}: expected F32 {}, found {} {}", source.scale_name,
                                             shape_string(expected), dtype_name(scale->dtype),
                                             shape_string(scale->shape)));
     }
@@ -143,7 +147,7 @@ class Mapper {
   const DeepseekV3Config& c_;
   const Checkpoint& checkpoint_;
   TensorMap map_;
-  std::unordered_set<std::string> used_;
+  std::unordered_set<std::string> used_, reported_;
 };
 
 void append(std::string& text, const char* title, const std::vector<std::string>& items) {
