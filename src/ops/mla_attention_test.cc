@@ -380,6 +380,24 @@ TEST(MlaAttentionTest, AutomaticFormComputesEachSequenceByItsOwnCheaperForm) {
   EXPECT_TRUE(same_bits(automatic.data, chosen.data));
 }
 
+// A NaN key would else be taken for a masked one, and a broken weight for silence.
+TEST(MlaAttentionTest, NotANumberShowsInTheResult) {
+  Random random(11);
+  const MlaShape& shape = kShapes[2];
+  const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  for (const int64_t n_keys : {1, 64, 600}) {
+    const Pages pages(shape, n_keys, DType::kF32, random);
+    const MlaSequence sequence = pages.sequence(0, 1);
+    Rows q = random.rows(1, shape.num_heads * shape.qk_head_dim());
+    for (int64_t h = 0; h < shape.num_heads; ++h) q.data[h * shape.qk_head_dim() + h] = NAN;
+    for (const auto& [name, attention] : kForms) {
+      Rows out(1, shape.num_heads * shape.v_head_dim);
+      attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
+      for (const float x : out.data) ASSERT_TRUE(std::isnan(x)) << name << ", " << n_keys << " keys";
+    }
+  }
+}
+
 TEST(MlaAttentionTest, LargeScoresDoNotOverflow) {
   Random random(10);
   const MlaShape& shape = kShapes[2];

@@ -99,8 +99,11 @@ float softmax_tile_impl(float* s, int64_t n, float* m, float* l) {
   float maximum = *m;
   for (int64_t j = 0; j < n; ++j) maximum = std::max(maximum, s[j]);
   if (maximum == -std::numeric_limits<float>::infinity()) {
-    std::fill(s, s + n, 0.0f);
-    return 1.0f;
+    if (std::none_of(s, s + n, [](float x) { return std::isnan(x); })) {
+      std::fill(s, s + n, 0.0f);
+      return 1.0f;
+    }
+    maximum = 0;  // NaN is no masked key: any finite shift lets it through
   }
   const V shift = hn::Set(d, maximum);
   const V minus_infinity = hn::Set(d, -std::numeric_limits<float>::infinity());

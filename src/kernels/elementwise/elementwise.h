@@ -25,6 +25,7 @@ void rope(const float* cos, const float* sin, int64_t pairs, bool interleaved, f
 /// One tile of an online softmax: p[j] = exp(s[j] - m'), m' = max(*m, max s), in place. Updates the running
 /// maximum *m and sum *l, and returns exp(m - m'), by which what was accumulated so far has to be
 /// multiplied. s[j] = -infinity is a masked key and gives 0; a tile of only such keys changes nothing.
+/// NaN makes *l NaN, also in a tile of nothing else.
 float softmax_tile(float* s, int64_t n, float* m, float* l);
 
 /// Quantises a row as FP8 inference with dynamic activation scales does, and back: for each group of `group`

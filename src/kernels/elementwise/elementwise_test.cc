@@ -98,6 +98,17 @@ TEST_P(ElementwiseTest, NanIsNotLost) {
     rms_norm(x.data(), x.data(), 1e-6f, 21, y.data());
     EXPECT_TRUE(std::isnan(y[0]));
   }
+  // Alone or beside masked keys only, where no number is the maximum.
+  for (const auto tile : {softmax_tile, softmax_tile_ref}) {
+    for (const float other : {nan, -kInfinity}) {
+      std::vector<float> s(21, other);
+      s[3] = nan;
+      float m = -kInfinity, l = 0;
+      tile(s.data(), 21, &m, &l);
+      EXPECT_TRUE(std::isnan(s[3]) && std::isnan(l));
+      EXPECT_NE(m, -kInfinity);
+    }
+  }
 }
 
 // A later token of the same prompt must not change an earlier token's sum.
