@@ -62,6 +62,8 @@ wrong_usage "MODEL is required" generate
 wrong_usage "unexpected argument 'more'" inspect "$model" more
 wrong_usage "--top-k" generate "$model" -p x --top-k many
 wrong_usage "top_p is 3" generate "$model" -p x --top-p 3
+wrong_usage "at least 0, found '-1'" generate "$model" -p x --seed -1
+wrong_usage "--logprobs" generate "$model" -p x --json --logprobs -1
 wrong_usage "excludes" generate "$model" -p x --ids 1
 wrong_usage "17,4" generate "$model" --ids 1,x
 wrong_usage "needs --json" generate "$model" -p x --logprobs 2
@@ -80,6 +82,7 @@ failure() {
 }
 failure "$work/none" generate "$work/none" -p x
 failure config.json inspect "$work"
+failure "expected the folder" generate "$model/model.safetensors" -p x
 failure "outside the vocabulary" generate "$model" --ids 0,4096
 failure "more than the context of 4" generate "$model" -p "Once upon a time there was a cat" --context 4
 failure "$work/none" generate "$model" --prompt-file "$work/none"

@@ -93,6 +93,9 @@ class Generate {
     }
     apply_processor_options(options_.engine);
     const auto begin = Clock::now();
+    if (std::filesystem::is_regular_file(options_.model)) {
+      fail("{}: expected the folder of a checkpoint, found a file", options_.model.string());
+    }
     const DeepseekV3Config config = DeepseekV3Config::from_file(options_.model);
     tokenizer_ = load_tokenizer(options_);
     // Before the weights: what is wrong with the request should not take a minute to be said.

@@ -60,6 +60,9 @@ class Verification {
   explicit Verification(const VerifyOptions& options) : options_(options) {}
 
   int run() {
+    if (fs::is_regular_file(options_.model)) {
+      fail("{}: expected the folder of a checkpoint, found a file", options_.model.string());
+    }
     std::optional<DeepseekV3Config> config;
     check("config", [&] {
       config = DeepseekV3Config::from_file(options_.model);
