@@ -32,7 +32,8 @@ void add_sequence_bias(std::span<float> scores, std::span<const int64_t> history
   // Biases of one token are summed before they meet the score: that is how the reference rounds.
   std::map<int64_t, float> sum;
   for (size_t i = 0; i < sequence_bias.size(); ++i) {
-    const auto& [sequence, bias] = sequence_bias[i];
+    const auto& sequence = sequence_bias[i].first;
+    const auto& bias = sequence_bias[i].second;
     for (const int64_t token : sequence) score_of(scores, token, "sequence_bias");
     const bool replaced = std::any_of(sequence_bias.begin() + i + 1, sequence_bias.end(),
                                       [&](const auto& later) { return later.first == sequence; });

@@ -1,9 +1,5 @@
 // libFuzzer target: any text as config.json is read or refused with dsv3::Error, and what was read
 // can be written and read again with the same meaning.
-//
-//   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Isrc
-//       tests/fuzz/config_fuzz.cc src/model/config{,_json,_rope}.cc src/base/{file,json,log}.cc
-//       -lfmt
 
 #include <cstdint>
 #include <cstdlib>

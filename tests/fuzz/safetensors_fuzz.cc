@@ -1,8 +1,4 @@
 // libFuzzer target: any bytes as a safetensors file are read or refused with dsv3::Error.
-//
-//   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Isrc
-//       tests/fuzz/safetensors_fuzz.cc src/checkpoint/safetensors*.cc src/tensor/tensor.cc
-//       src/base/{file,json}.cc -lfmt    (leave out safetensors_test.cc)
 
 #include <cstdint>
 #include <cstdlib>
