@@ -156,6 +156,7 @@ if [ -w /dev/full ]; then
 fi
 
 # ---- Ctrl-C, once text is coming (background jobs of a script ignore SIGINT unless told otherwise)
+: >"$out"
 if env --default-signal=INT true 2>/dev/null; then
   env --default-signal=INT "$dsv3" generate "$model" -p "Once" --set 'eos_token_id=[]' -n 500 \
     >"$out" 2>"$err" &

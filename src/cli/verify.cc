@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -113,8 +114,10 @@ class Verification {
     for (const std::string& name : map.missing)
       problems_.push_back(fmt::format("missing tensor '{}'", name));
     for (const std::string& text : map.mismatched) problems_.push_back(text);
-    for (const std::string& name : map.unexpected)
-      warnings_.push_back(fmt::format("tensor '{}' is not used", name));
+    if (!map.unexpected.empty()) {
+      warnings_.push_back(fmt::format("tensors that are not used: {}, the first of them '{}'",
+                                      map.unexpected.size(), map.unexpected.front()));
+    }
     if (!mtp && config.num_nextn_predict_layers > 0) {
       warnings_.push_back(fmt::format(
           "config.json says num_nextn_predict_layers {}, but there are no weights of layer {}",
@@ -183,7 +186,13 @@ class Verification {
       return kDone;
     }
     write_out("\n");
-    for (const std::string& text : problems_) write_out("- " + text + "\n");
+    constexpr size_t kShown = 100;
+    for (size_t i = 0; i < std::min(kShown, problems_.size()); ++i) {
+      write_out("- " + problems_[i] + "\n");
+    }
+    if (problems_.size() > kShown) {
+      write_out(fmt::format("... and {} more\n", problems_.size() - kShown));
+    }
     flush_out();
     fail("{}: {} problem{}", options_.model.string(), problems_.size(),
          problems_.size() == 1 ? "" : "s");
