@@ -252,8 +252,8 @@ DeepseekV3Config DeepseekV3Config::from_json(const std::string& text, const std:
   read_labels(config, c);
   read_quantization(config, c.quantization_config);
   c.rope_parameters = config_json::read_rope_parameters(config, c.max_position_embeddings);
+  c.validate(where);  // first: sums of sizes out of any range would overflow
   check_derived(config, c);
-  c.validate(where);
   return c;
 }
 
