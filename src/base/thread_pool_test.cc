@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 namespace dsv3 {
@@ -34,6 +35,54 @@ TEST(ThreadPoolTest, ExceptionReachesTheCallerAndThePoolStaysUsable) {
   std::atomic<int> ran = 0;
   pool.parallel_for(100, [&](int64_t) { ++ran; });
   EXPECT_EQ(ran, 100);
+}
+
+TEST(ThreadPoolTest, CallsFromSeveralThreadsAreServedInTurn) {
+  ThreadPool pool(3);
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong = 0;
+  for (int c = 0; c < 4; ++c) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 50; ++round) {
+        std::vector<int> done(17, 0);  // plain ints: each task is the only one to touch its own
+        pool.parallel_for(17, [&](int64_t i) { ++done[i]; });
+        for (const int d : done) wrong += d == 1 ? 0 : 1;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(ThreadPoolTest, WhatTasksWroteIsSeenByTheCallerAndTheNextRegion) {
+  ThreadPool pool(4);
+  std::vector<int64_t> values(64, 0);
+  for (int round = 1; round <= 100; ++round) {
+    pool.parallel_for(64, [&](int64_t i) { ++values[i]; });
+    pool.parallel_for(64, [&](int64_t i) { values[i] += values[i] == round ? 0 : 1000; });
+    for (const int64_t v : values) ASSERT_EQ(v, round);
+  }
+}
+
+TEST(ThreadPoolTest, PoolsMayEndAtAnyTime) {
+  for (int i = 0; i < 50; ++i) {
+    ThreadPool pool(1 + i % 4);
+    EXPECT_EQ(pool.size(), 1 + i % 4);
+    if (i % 3 != 0) pool.parallel_for(i, [](int64_t) {});
+  }
+}
+
+TEST(ThreadPoolTest, TheSharedPoolCanBeReplaced) {
+  set_num_threads(3);
+  EXPECT_EQ(thread_pool().size(), 3);
+  std::atomic<int> ran = 0;
+  thread_pool().parallel_for(10, [&](int64_t) { ++ran; });
+  set_num_threads(1);
+  EXPECT_EQ(thread_pool().size(), 1);
+  thread_pool().parallel_for(10, [&](int64_t) { ++ran; });
+  set_num_threads(0);
+  EXPECT_GE(thread_pool().size(), 1);
+  EXPECT_EQ(ran, 20);
 }
 
 }  // namespace
