@@ -14,10 +14,12 @@ namespace dsv3 {
 /// keys and values. Padding is not stored, only counted. Sources: Hugging Face `DynamicCache`, `StaticCache`.
 ///
 /// A forward call with a cache appends to it; one cache belongs to one conversation (or batch) and must not be used
-/// by two calls at the same time.
+/// by two calls at the same time. A call that throws leaves the tokens in it as they were. A cache that holds no columns
+/// (new, or cropped to 0) takes a batch of any size that it has room for.
 class Cache {
  public:
-  /// Grows as needed (DynamicCache). `dtype`: F32, or BF16 for half the memory (rounds what is stored).
+  /// Grows as needed (DynamicCache). `dtype`: F32, or BF16 for half the memory (each number is rounded, by up to 2^-9
+  /// of itself).
   static std::shared_ptr<Cache> dynamic(const DeepseekV3Config& config, DType dtype = DType::kF32);
   /// Room for `max_batch_size` sequences of `max_cache_len` tokens, allocated now (StaticCache). A forward call that
   /// would run past it throws Error and changes nothing.
