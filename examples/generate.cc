@@ -1,4 +1,5 @@
-// A program that embeds dsv3: loads a model, streams a continuation of its argument, and looks at the logits.
+// A program that embeds dsv3: loads a model, streams a continuation of its argument, and looks at
+// the logits.
 //
 //   example_generate models/stories "The dragon was"
 #include <algorithm>
@@ -35,11 +36,13 @@ int main(int argc, char** argv) {
 
     // The same model called as transformers calls it.
     const auto length = static_cast<int64_t>(ids.size());
-    const dsv3::ModelOutput out = model.forward(
-        {.input_ids = dsv3::Tensor::from(std::span<const int64_t>(ids), {1, length}), .logits_to_keep = 1});
+    const dsv3::ModelOutput out =
+        model.forward({.input_ids = dsv3::Tensor::from(std::span<const int64_t>(ids), {1, length}),
+                       .logits_to_keep = 1});
     const auto logits = out.logits.as<float>();
     const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-    std::printf("most likely next token: %s\n", tokenizer.decode(std::vector<int64_t>{best}).c_str());
+    std::printf("most likely next token: %s\n",
+                tokenizer.decode(std::vector<int64_t>{best}).c_str());
   } catch (const dsv3::Error& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return 1;

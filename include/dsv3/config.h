@@ -9,8 +9,8 @@
 
 namespace dsv3 {
 
-/// Rotary embedding, as `rope_parameters` of transformers 5 or `rope_theta` + `rope_scaling` of older
-/// config.json files say it. Source: Hugging Face `modeling_rope_utils.py`.
+/// Rotary embedding, as `rope_parameters` of transformers 5 or `rope_theta` + `rope_scaling` of
+/// older config.json files say it. Source: Hugging Face `modeling_rope_utils.py`.
 struct RopeParameters {
   std::string rope_type = "default";  ///< "default", "linear", "dynamic" or "yarn"
   double rope_theta = 10000.0;
@@ -39,8 +39,8 @@ struct QuantizationConfig {
   bool operator==(const QuantizationConfig&) const = default;
 };
 
-/// The configuration of a `deepseek_v3` model: every field of Hugging Face's `DeepseekV3Config` under
-/// its own name and with its default.
+/// The configuration of a `deepseek_v3` model: every field of Hugging Face's `DeepseekV3Config`
+/// under its own name and with its default.
 struct DeepseekV3Config {
   int64_t vocab_size = 129280;
   int64_t hidden_size = 7168;
@@ -84,13 +84,15 @@ struct DeepseekV3Config {
   int64_t num_nextn_predict_layers = 0;
 
   std::optional<QuantizationConfig> quantization_config;
-  std::string dtype;  ///< `dtype` or the older `torch_dtype`: "float32", "bfloat16", "float16" or ""
+  std::string
+      dtype;  ///< `dtype` or the older `torch_dtype`: "float32", "bfloat16", "float16" or ""
 
   /// Classification heads.
   int64_t num_labels = 2;
   std::map<int64_t, std::string> id2label;
   std::map<std::string, int64_t> label2id;
-  std::string problem_type;  ///< "", "regression", "single_label_classification", "multi_label_classification"
+  std::string problem_type;  ///< "", "regression", "single_label_classification",
+                             ///< "multi_label_classification"
 
   std::vector<std::string> architectures;
   bool output_hidden_states = false;
@@ -101,14 +103,16 @@ struct DeepseekV3Config {
   /// Whether decoder layer `layer` has experts. Layers from num_hidden_layers on are MTP modules.
   bool is_moe_layer(int64_t layer) const { return layer >= first_k_dense_replace; }
 
-  /// Reads config.json text. Both the old style (`rope_theta`, `rope_scaling`, `torch_dtype`) and the
-  /// new one (`rope_parameters`, `dtype`) are understood. Throws Error naming `where` (the file), the
-  /// field, the value found and what is supported; unsupported features are refused here, not ignored.
-  static DeepseekV3Config from_json(const std::string& text, const std::string& where = "config.json");
+  /// Reads config.json text. Both the old style (`rope_theta`, `rope_scaling`, `torch_dtype`) and
+  /// the new one (`rope_parameters`, `dtype`) are understood. Throws Error naming `where` (the
+  /// file), the field, the value found and what is supported; unsupported features are refused
+  /// here, not ignored.
+  static DeepseekV3Config from_json(const std::string& text,
+                                    const std::string& where = "config.json");
   /// `path` is a config.json or a folder that holds one.
   static DeepseekV3Config from_file(const std::filesystem::path& path);
-  /// config.json text in the style of transformers 5, with all keys of the text it was read from that
-  /// this struct does not know, untouched.
+  /// config.json text in the style of transformers 5, with all keys of the text it was read from
+  /// that this struct does not know, untouched.
   std::string to_json() const;
   /// Throws Error if sizes do not fit together (for example a group count that does not divide the
   /// experts), naming both numbers. Called by from_json; call it after filling the struct by hand.

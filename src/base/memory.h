@@ -10,8 +10,9 @@ int64_t usable_memory_bytes();
 /// Largest resident set of this process so far, bytes.
 int64_t peak_resident_bytes();
 
-/// Tells the system that a range of a mapped file is not needed for now: its pages leave the resident set, and
-/// memory if somebody else needs it. Reading them again brings them back. Only whole pages within the range.
+/// Tells the system that a range of a mapped file is not needed for now: its pages leave the
+/// resident set, and memory if somebody else needs it. Reading them again brings them back. Only
+/// whole pages within the range.
 void release_mapped(const void* begin, size_t bytes);
 
 }  // namespace dsv3

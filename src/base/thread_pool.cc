@@ -14,9 +14,9 @@
 namespace dsv3 {
 namespace {
 
-// Waiting threads look at the flag this often before they sleep: a decode step has a few hundred parallel
-// regions some microseconds apart, and a futex wake-up costs more than that. Short enough that a core which
-// another process wants is soon given up.
+// Waiting threads look at the flag this often before they sleep: a decode step has a few hundred
+// parallel regions some microseconds apart, and a futex wake-up costs more than that. Short enough
+// that a core which another process wants is soon given up.
 constexpr int kSpins = 4000;
 
 inline void cpu_relax() {

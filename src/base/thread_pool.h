@@ -17,13 +17,14 @@ class ThreadPool {
 
   int size() const;
 
-  /// Runs f(i) for i in [0, n), on all threads; tasks are handed out one by one in order, so put the
-  /// largest first. Returns when all are done. A call from inside a task runs serially. If tasks
-  /// throw, one of the exceptions is thrown here after all have ended.
+  /// Runs f(i) for i in [0, n), on all threads; tasks are handed out one by one in order, so put
+  /// the largest first. Returns when all are done. A call from inside a task runs serially. If
+  /// tasks throw, one of the exceptions is thrown here after all have ended.
   template <typename F>
   void parallel_for(int64_t n, F&& f) {
     using Fn = std::remove_reference_t<F>;
-    run(n, [](void* context, int64_t i) { (*static_cast<Fn*>(context))(i); },
+    run(
+        n, [](void* context, int64_t i) { (*static_cast<Fn*>(context))(i); },
         const_cast<void*>(static_cast<const void*>(&f)));
   }
 

@@ -22,15 +22,17 @@ TEST(ThreadPoolTest, RunsEveryTaskOnce) {
 TEST(ThreadPoolTest, NestedCallsRunSerially) {
   ThreadPool pool(3);
   std::atomic<int> sum = 0;
-  pool.parallel_for(8, [&](int64_t) { pool.parallel_for(8, [&](int64_t j) { sum += static_cast<int>(j); }); });
+  pool.parallel_for(
+      8, [&](int64_t) { pool.parallel_for(8, [&](int64_t j) { sum += static_cast<int>(j); }); });
   EXPECT_EQ(sum, 8 * 28);
 }
 
 TEST(ThreadPoolTest, ExceptionReachesTheCallerAndThePoolStaysUsable) {
   ThreadPool pool(4);
-  EXPECT_THROW(pool.parallel_for(100, [](int64_t i) {
-    if (i == 57) throw std::runtime_error("57");
-  }),
+  EXPECT_THROW(pool.parallel_for(100,
+                                 [](int64_t i) {
+                                   if (i == 57) throw std::runtime_error("57");
+                                 }),
                std::runtime_error);
   std::atomic<int> ran = 0;
   pool.parallel_for(100, [&](int64_t) { ++ran; });

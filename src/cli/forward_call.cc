@@ -6,9 +6,9 @@
 #include "checkpoint/safetensors.h"
 #include "dsv3/generation.h"
 #include "generation/engine_lm.h"
-#include "model/pretrained.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
+#include "model/pretrained.h"
 #include "ops/linear.h"
 
 namespace dsv3::cli {
@@ -32,8 +32,9 @@ Tensor require(const Tensors& tensors, const std::string& name) {
 // ---- forward ----
 
 ForwardArgs forward_args(const Json& kwargs, const Tensors& inputs, const std::string& suffix) {
-  static const std::set<std::string> known = {"input_ids", "attention_mask", "position_ids", "inputs_embeds",
-                                              "labels", "logits_to_keep", "compare_mask"};
+  static const std::set<std::string> known = {"input_ids",     "attention_mask", "position_ids",
+                                              "inputs_embeds", "labels",         "logits_to_keep",
+                                              "compare_mask"};
   for (const auto& [name, tensor] : inputs) {
     const std::string argument = name.substr(0, name.find('.'));
     if (known.count(argument) == 0) {
@@ -59,9 +60,11 @@ ForwardArgs forward_args(const Json& kwargs, const Tensors& inputs, const std::s
     } else if (key == "num_items_in_batch") {
       args.num_items_in_batch = value.get<double>();
     } else if (key != "return_dict") {
-      fail("kwargs: '{}' is no argument of forward (use_cache, logits_to_keep, output_hidden_states, "
-           "output_attentions, num_items_in_batch)",
-           key);
+      fail(
+          "kwargs: '{}' is no argument of forward (use_cache, logits_to_keep, "
+          "output_hidden_states, "
+          "output_attentions, num_items_in_batch)",
+          key);
     }
   }
   return args;
@@ -74,8 +77,10 @@ void collect(const ModelOutput& out, const std::string& suffix, Tensors& results
   add("loss", out.loss);
   add("logits", out.logits);
   add("last_hidden_state", out.last_hidden_state);
-  for (size_t i = 0; i < out.hidden_states.size(); ++i) add(fmt::format("hidden_states.{}", i), out.hidden_states[i]);
-  for (size_t i = 0; i < out.attentions.size(); ++i) add(fmt::format("attentions.{}", i), out.attentions[i]);
+  for (size_t i = 0; i < out.hidden_states.size(); ++i)
+    add(fmt::format("hidden_states.{}", i), out.hidden_states[i]);
+  for (size_t i = 0; i < out.attentions.size(); ++i)
+    add(fmt::format("attentions.{}", i), out.attentions[i]);
 }
 
 template <typename Model>
@@ -86,8 +91,8 @@ Tensors run_forward(const Model& model, const Call& call, const Tensors& inputs)
     const ModelOutput out = model.forward(args);
     collect(out, "", results);
     if constexpr (std::is_same_v<Model, DeepseekV3ForCausalLM>) {
-      if (!model.loaded().weights.mtp.empty() && args.input_ids.defined() && args.input_ids.dim(1) > 1 &&
-          !args.attention_mask.defined()) {
+      if (!model.loaded().weights.mtp.empty() && args.input_ids.defined() &&
+          args.input_ids.dim(1) > 1 && !args.attention_mask.defined()) {
         const MtpOutput mtp = model.forward_mtp(args.input_ids, out.last_hidden_state, args.labels);
         results["mtp_hidden_states"] = mtp.hidden_states;
         results["mtp_logits"] = mtp.logits;
@@ -113,7 +118,8 @@ Tensors run_forward(const Model& model, const Call& call, const Tensors& inputs)
 
 std::vector<std::vector<int64_t>> rows_of(const Tensor& t, const char* name) {
   if (t.dtype() != DType::kI64 || t.rank() != 2) {
-    fail("{}: expected I64 [batch, sequence], found {} {}", name, dtype_name(t.dtype()), shape_string(t.shape()));
+    fail("{}: expected I64 [batch, sequence], found {} {}", name, dtype_name(t.dtype()),
+         shape_string(t.shape()));
   }
   const auto values = t.as<int64_t>();
   std::vector<std::vector<int64_t>> rows;
@@ -141,7 +147,8 @@ Tensors run_generate(const std::filesystem::path& folder, const Call& call, cons
   for (const auto& row : rows) flat.insert(flat.end(), row.begin(), row.end());
   const auto n = static_cast<int64_t>(rows.size());
   Tensors results;
-  results["sequences"] = Tensor::from(std::span<const int64_t>(flat), {n, static_cast<int64_t>(flat.size()) / n});
+  results["sequences"] =
+      Tensor::from(std::span<const int64_t>(flat), {n, static_cast<int64_t>(flat.size()) / n});
   if (request.config.num_beams > 1) {
     std::vector<float> scores;
     for (const auto& s : result.sequences) scores.push_back(s.score);
@@ -158,10 +165,11 @@ Tensors run_linear(const Tensors& inputs) {
   w.weight = require(inputs, "weight");
   w.scale_inv = require(inputs, "weight_scale_inv");
   const auto blocks = [](int64_t n) { return (n + 127) / 128; };
-  if (w.weight.dtype() != DType::kF8E4M3 || w.weight.rank() != 2 || x.dtype() != DType::kF32 || x.rank() != 2 ||
-      x.dim(1) != w.weight.dim(1)) {
-    fail("inputs: expected x F32 [M, K] and weight F8_E4M3 [N, K], found {} {} and {} {}", dtype_name(x.dtype()),
-         shape_string(x.shape()), dtype_name(w.weight.dtype()), shape_string(w.weight.shape()));
+  if (w.weight.dtype() != DType::kF8E4M3 || w.weight.rank() != 2 || x.dtype() != DType::kF32 ||
+      x.rank() != 2 || x.dim(1) != w.weight.dim(1)) {
+    fail("inputs: expected x F32 [M, K] and weight F8_E4M3 [N, K], found {} {} and {} {}",
+         dtype_name(x.dtype()), shape_string(x.shape()), dtype_name(w.weight.dtype()),
+         shape_string(w.weight.shape()));
   }
   const int64_t m = x.dim(0), k = x.dim(1), n = w.weight.dim(0);
   const Shape scale_shape = {blocks(n), blocks(k)};
@@ -198,7 +206,8 @@ Call read_call(const std::filesystem::path& call_json) {
     try {
       Call call{json.at("class").get<std::string>(), json.at("method").get<std::string>(),
                 json.value("kwargs", Json::object()), json.value("chunks", int64_t{0})};
-      if (!call.kwargs.is_object()) fail("'kwargs': expected an object, found {}", call.kwargs.dump());
+      if (!call.kwargs.is_object())
+        fail("'kwargs': expected an object, found {}", call.kwargs.dump());
       return call;
     } catch (const Json::exception& e) {
       fail("expected an object with 'class', 'method' and 'kwargs': {}", e.what());
@@ -223,7 +232,8 @@ Tensors run_call(const std::filesystem::path& model, const Call& call, const Ten
       }
       return run_generate(model, call, inputs, options);
     }
-    if (call.method != "forward") fail("method '{}' is not supported (forward, generate, linear)", call.method);
+    if (call.method != "forward")
+      fail("method '{}' is not supported (forward, generate, linear)", call.method);
     if (call.class_name == "DeepseekV3Model") {
       return run_forward(DeepseekV3Model::from_pretrained(model, options), call, inputs);
     }
@@ -233,10 +243,12 @@ Tensors run_call(const std::filesystem::path& model, const Call& call, const Ten
       return run_forward(DeepseekV3ForCausalLM::from_pretrained(model, causal), call, inputs);
     }
     if (call.class_name == "DeepseekV3ForSequenceClassification") {
-      return run_forward(DeepseekV3ForSequenceClassification::from_pretrained(model, options), call, inputs);
+      return run_forward(DeepseekV3ForSequenceClassification::from_pretrained(model, options), call,
+                         inputs);
     }
     if (call.class_name == "DeepseekV3ForTokenClassification") {
-      return run_forward(DeepseekV3ForTokenClassification::from_pretrained(model, options), call, inputs);
+      return run_forward(DeepseekV3ForTokenClassification::from_pretrained(model, options), call,
+                         inputs);
     }
     fail("class '{}' is not known ({})", call.class_name, kClasses);
   } catch (const Json::exception& e) {

@@ -8,8 +8,8 @@
 namespace dsv3::formats {
 
 // Scalar conversions of the small float formats to and from float32. They are the definition that
-// the vector kernels are tested against. Every conversion to a narrower format rounds to nearest, ties to
-// even.
+// the vector kernels are tested against. Every conversion to a narrower format rounds to nearest,
+// ties to even.
 
 /// bfloat16: the upper half of a float32. 8 exponent bits, 7 mantissa bits.
 inline float bf16_to_float(uint16_t x) { return std::bit_cast<float>(uint32_t{x} << 16); }
@@ -38,7 +38,7 @@ inline uint16_t float_to_f16(float f) {
   const uint32_t magnitude = bits & 0x7FFFFFFF;
   if (magnitude > 0x7F800000) return sign | 0x7E00;
   if (magnitude >= 0x477FF000) return sign | 0x7C00;  // 65520 and up round to infinity
-  if (magnitude < 0x38800000) {  // below 2^-14: subnormal, in units of 2^-24
+  if (magnitude < 0x38800000) {                       // below 2^-14: subnormal, in units of 2^-24
     const float units = std::bit_cast<float>(magnitude) * 0x1p24f;
     return sign | static_cast<uint16_t>(std::nearbyintf(units));
   }
@@ -46,17 +46,17 @@ inline uint16_t float_to_f16(float f) {
   return sign | static_cast<uint16_t>((rounded - 0x38000000) >> 13);
 }
 
-/// FP8 e4m3 ("e4m3fn"): 4 exponent bits (bias 7), 3 mantissa bits, no infinity; 0x7F and 0xFF are NaN;
-/// largest value 448, smallest subnormal 2^-9.
+/// FP8 e4m3 ("e4m3fn"): 4 exponent bits (bias 7), 3 mantissa bits, no infinity; 0x7F and 0xFF are
+/// NaN; largest value 448, smallest subnormal 2^-9.
 inline constexpr float kE4M3Max = 448.0f;
 
 inline float e4m3_to_float(uint8_t x) {
   if ((x & 0x7F) == 0x7F) return std::numeric_limits<float>::quiet_NaN();
   const uint32_t exponent = (x >> 3) & 0xF;
   const uint32_t mantissa = x & 0x7;
-  const float magnitude =
-      exponent == 0 ? static_cast<float>(mantissa) * 0x1p-9f
-                    : std::bit_cast<float>((exponent + 120) << 23 | mantissa << 20);
+  const float magnitude = exponent == 0
+                              ? static_cast<float>(mantissa) * 0x1p-9f
+                              : std::bit_cast<float>((exponent + 120) << 23 | mantissa << 20);
   return (x & 0x80) != 0 ? -magnitude : magnitude;
 }
 

@@ -28,12 +28,12 @@ TEST(E4M3Test, KnownValues) {
 }
 
 TEST(E4M3Test, RoundsToNearestTiesToEven) {
-  EXPECT_EQ(float_to_e4m3(1.0625f), 0x38);             // halfway between 1 and 1.125
-  EXPECT_EQ(float_to_e4m3(1.1875f), 0x3A);             // halfway between 1.125 and 1.25
-  EXPECT_EQ(float_to_e4m3(0x1.8p-9f), 0x02);           // halfway between 1 and 2 subnormal units
-  EXPECT_EQ(float_to_e4m3(0x1p-10f), 0x00);            // halfway between 0 and 1 unit
-  EXPECT_EQ(float_to_e4m3(0x1.fp-7f), 0x08);           // 7.75 units round up into the normals
-  EXPECT_EQ(float_to_e4m3(1e9f), 0x7E);                // saturates
+  EXPECT_EQ(float_to_e4m3(1.0625f), 0x38);    // halfway between 1 and 1.125
+  EXPECT_EQ(float_to_e4m3(1.1875f), 0x3A);    // halfway between 1.125 and 1.25
+  EXPECT_EQ(float_to_e4m3(0x1.8p-9f), 0x02);  // halfway between 1 and 2 subnormal units
+  EXPECT_EQ(float_to_e4m3(0x1p-10f), 0x00);   // halfway between 0 and 1 unit
+  EXPECT_EQ(float_to_e4m3(0x1.fp-7f), 0x08);  // 7.75 units round up into the normals
+  EXPECT_EQ(float_to_e4m3(1e9f), 0x7E);       // saturates
   EXPECT_EQ(float_to_e4m3(-std::numeric_limits<float>::infinity()), 0xFE);
 }
 

@@ -17,7 +17,9 @@ class EngineSequence : public SequenceState {
  public:
   explicit EngineSequence(model::LatentCache cache) : cache_(std::move(cache)) {}
   int64_t length() const override { return cache_.length(); }
-  std::unique_ptr<SequenceState> clone() const override { return std::make_unique<EngineSequence>(cache_); }
+  std::unique_ptr<SequenceState> clone() const override {
+    return std::make_unique<EngineSequence>(cache_);
+  }
   void crop(int64_t length) override { cache_.crop(length); }
   model::LatentCache& cache() { return cache_; }
 
@@ -39,8 +41,9 @@ int64_t EngineLm::max_length() const {
 
 std::unique_ptr<SequenceState> EngineLm::new_sequence() {
   const DeepseekV3Config& c = model_.config();
-  return std::make_unique<EngineSequence>(model::LatentCache(
-      c.num_hidden_layers, c.kv_lora_rank + c.qk_rope_head_dim, options_.cache_dtype, options_.cache_capacity));
+  return std::make_unique<EngineSequence>(
+      model::LatentCache(c.num_hidden_layers, c.kv_lora_rank + c.qk_rope_head_dim,
+                         options_.cache_dtype, options_.cache_capacity));
 }
 
 void EngineLm::forward(std::span<const Step> steps, std::span<float> logits) {
@@ -70,8 +73,10 @@ void EngineLm::forward(std::span<const Step> steps, std::span<float> logits) {
   model::lm_head(loaded.weights.lm_head, last, Matrix(logits.data(), n, vocab_size()));
   for (const float x_i : logits) {
     if (!std::isfinite(x_i)) {
-      fail("the model's logits are not finite: there is a NaN, an infinity or an overflow in the weights "
-           "(`dsv3 verify MODEL` names the tensor)");
+      fail(
+          "the model's logits are not finite: there is a NaN, an infinity or an overflow in the "
+          "weights "
+          "(`dsv3 verify MODEL` names the tensor)");
     }
   }
 }
@@ -88,7 +93,8 @@ GenerationResult generate(const DeepseekV3ForCausalLM& model, const GenerationRe
 std::function<TextDecoder()> text_decoder(const Tokenizer& tokenizer, bool skip_special_tokens) {
   return [tokenizer, skip_special_tokens] {
     auto decoder = std::make_shared<StreamDecoder>(tokenizer, skip_special_tokens);
-    return TextDecoder{[decoder](int64_t id) { return decoder->push(id); }, [decoder] { return decoder->flush(); }};
+    return TextDecoder{[decoder](int64_t id) { return decoder->push(id); },
+                       [decoder] { return decoder->flush(); }};
   };
 }
 

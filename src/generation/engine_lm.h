@@ -10,7 +10,8 @@ namespace dsv3::generation {
 
 struct EngineLmOptions {
   DType cache_dtype = DType::kF32;
-  /// Tokens that a sequence may hold, allocated when it begins; unset: pages as needed, up to max_position_embeddings.
+  /// Tokens that a sequence may hold, allocated when it begins; unset: pages as needed, up to
+  /// max_position_embeddings.
   std::optional<int64_t> cache_capacity;
 };
 

@@ -10,8 +10,9 @@ namespace {
 
 const std::filesystem::path kStories = std::filesystem::path(DSV3_SOURCE_DIR) / "models/stories";
 
-GenerationResult greedy(const LoadOptions& options, const std::vector<std::vector<int64_t>>& prompts,
-                        int64_t prefill_chunk, std::optional<int64_t> capacity = {}) {
+GenerationResult greedy(const LoadOptions& options,
+                        const std::vector<std::vector<int64_t>>& prompts, int64_t prefill_chunk,
+                        std::optional<int64_t> capacity = {}) {
   generation::EngineLm engine(DeepseekV3ForCausalLM::from_pretrained(kStories, options),
                               {.cache_capacity = capacity});
   GenerationRequest request;
@@ -36,11 +37,12 @@ Expected expected() {
 
 TEST(StoriesGenerationTest, GreedyTokensOfABatchEqualTransformers) {
   const Expected e = expected();
-  for (const LoadOptions& options :
-       {LoadOptions{}, LoadOptions{.dtype = WeightDType::kFloat32}, LoadOptions{.attention = AttentionForm::kExpanded},
-        LoadOptions{.attention = AttentionForm::kAbsorbed}}) {
+  for (const LoadOptions& options : {LoadOptions{}, LoadOptions{.dtype = WeightDType::kFloat32},
+                                     LoadOptions{.attention = AttentionForm::kExpanded},
+                                     LoadOptions{.attention = AttentionForm::kAbsorbed}}) {
     const GenerationResult result = greedy(options, e.prompts, 512);
-    for (size_t i = 0; i < e.prompts.size(); ++i) EXPECT_EQ(result.sequences[i].tokens, e.tokens[i]);
+    for (size_t i = 0; i < e.prompts.size(); ++i)
+      EXPECT_EQ(result.sequences[i].tokens, e.tokens[i]);
   }
 }
 
@@ -55,7 +57,8 @@ TEST(StoriesGenerationTest, PromptChunksAndStaticCacheGiveTheSameTokens) {
   const Expected e = expected();
   for (const int64_t chunk : {1, 3, 7}) {
     const GenerationResult result = greedy({}, e.prompts, chunk, 100);
-    for (size_t i = 0; i < e.prompts.size(); ++i) EXPECT_EQ(result.sequences[i].tokens, e.tokens[i]);
+    for (size_t i = 0; i < e.prompts.size(); ++i)
+      EXPECT_EQ(result.sequences[i].tokens, e.tokens[i]);
   }
 }
 

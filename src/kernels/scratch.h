@@ -8,8 +8,8 @@
 
 namespace dsv3::kernels {
 
-/// Float memory that only grows: work space without an allocation per call. 64-byte aligned, contents
-/// undefined after `get`.
+/// Float memory that only grows: work space without an allocation per call. 64-byte aligned,
+/// contents undefined after `get`.
 class Scratch {
  public:
   float* get(int64_t floats) {

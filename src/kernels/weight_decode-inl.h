@@ -36,7 +36,8 @@ struct Unscaled {
 
 struct FormatF32 : Unscaled<float> {
   template <class D>
-  static HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load(D d, const float* p, hwy::HWY_NAMESPACE::Vec<D>) {
+  static HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load(D d, const float* p,
+                                                    hwy::HWY_NAMESPACE::Vec<D>) {
     return hwy::HWY_NAMESPACE::LoadU(d, p);
   }
   static HWY_INLINE float decode_one(const WeightView& w, int64_t r, int64_t k) {
@@ -82,8 +83,9 @@ struct FormatF8E4M3 {
   static HWY_INLINE float scale(const WeightView& w, int64_t r, int64_t k) {
     return w.scale[(w.first_row + r) / w.block_rows * w.scale_stride + k / w.block_cols];
   }
-  // The seven bits of exponent and mantissa are moved to where float16 has them, which gives the value times
-  // 2^-8, subnormals included; float16 is what processors widen without a slow path for subnormals.
+  // The seven bits of exponent and mantissa are moved to where float16 has them, which gives the
+  // value times 2^-8, subnormals included; float16 is what processors widen without a slow path for
+  // subnormals.
   template <class D>
   static HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> load(D d, const uint8_t* p,
                                                     hwy::HWY_NAMESPACE::Vec<D> scale) {
@@ -98,7 +100,7 @@ struct FormatF8E4M3 {
     auto value = hn::PromoteTo(d, hn::BitCast(df16, half));
     // 0x7F is NaN in e4m3; as float16 it reads 1.875, which no other code gives.
     value = hn::IfThenElse(hn::Eq(hn::Abs(value), hn::Set(d, 1.875f)), hn::NaN(d), value);
-    return hn::Mul(hn::Mul(value, hn::Set(d, 256.0f)), scale);
+    return hn::Mul(value, hn::Mul(hn::Set(d, 256.0f), scale));
   }
   static HWY_INLINE float decode_one(const WeightView& w, int64_t r, int64_t k) {
     return formats::e4m3_to_float(row(w, r)[k]) * scale(w, r, k);

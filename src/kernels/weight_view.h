@@ -12,8 +12,9 @@ enum class WeightFormat : uint8_t {
   kF8E4M3,  ///< e4m3 times one float32 scale per block of block_rows x block_cols
 };
 
-/// A matrix [rows, cols] of weights in memory, row-major, as the checkpoint stores it. Rows are output
-/// channels. Aligned to its elements, no more. Views of a range of rows keep the scale blocks of the whole matrix.
+/// A matrix [rows, cols] of weights in memory, row-major, as the checkpoint stores it. Rows are
+/// output channels. Aligned to its elements, no more. Views of a range of rows keep the scale
+/// blocks of the whole matrix.
 struct WeightView {
   WeightFormat format = WeightFormat::kF32;
   const void* data = nullptr;
@@ -52,7 +53,10 @@ struct WeightView {
 
 /// A float32 matrix as a weight.
 inline WeightView f32_view(const float* data, int64_t rows, int64_t cols, int64_t row_stride) {
-  return {.format = WeightFormat::kF32, .data = data, .rows = rows, .cols = cols,
+  return {.format = WeightFormat::kF32,
+          .data = data,
+          .rows = rows,
+          .cols = cols,
           .row_stride = row_stride};
 }
 

@@ -53,7 +53,8 @@ void Cache::Impl::set_batch_size(int64_t batch) {
   }
   // A cache that holds nothing, yet or any more, takes any batch.
   rows.resize(batch, model::LatentCache(num_layers, width, dtype));
-  for (int64_t b = held; b < batch; ++b) rows[b] = model::LatentCache(num_layers, width, dtype, capacity);
+  for (int64_t b = held; b < batch; ++b)
+    rows[b] = model::LatentCache(num_layers, width, dtype, capacity);
   columns.resize(batch);
 }
 

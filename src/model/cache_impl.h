@@ -15,7 +15,8 @@ struct Cache::Impl {
   DType dtype = DType::kF32;
   std::optional<int64_t> max_batch_size, capacity;  ///< static caches
 
-  /// One cache a row, and for each column whether it was a token (1) or padding (0). Rows have the same number of columns.
+  /// One cache a row, and for each column whether it was a token (1) or padding (0). Rows have the
+  /// same number of columns.
   std::vector<model::LatentCache> rows;
   std::vector<std::vector<uint8_t>> columns;
 

@@ -10,14 +10,14 @@
 
 namespace dsv3::model {
 
-ForwardContext::ForwardContext(const DeepseekV3Config& c, const ComputeOptions& o, const RaggedBatch& batch,
-                               const ForwardObserver& obs)
+ForwardContext::ForwardContext(const DeepseekV3Config& c, const ComputeOptions& o,
+                               const RaggedBatch& batch, const ForwardObserver& obs)
     : config(c), options(o), sequences(batch.sequences), observer(obs) {
   int64_t tokens = 0;
   for (const BatchSequence& s : batch.sequences) tokens += s.n_tokens;
   if (tokens != batch.embeddings.rows || tokens != static_cast<int64_t>(batch.positions.size())) {
-    fail("batch: {} tokens in its sequences, {} embeddings, {} positions", tokens, batch.embeddings.rows,
-         batch.positions.size());
+    fail("batch: {} tokens in its sequences, {} embeddings, {} positions", tokens,
+         batch.embeddings.rows, batch.positions.size());
   }
   mla_shape = {.num_heads = c.num_attention_heads,
                .qk_nope_head_dim = c.qk_nope_head_dim,
@@ -26,7 +26,8 @@ ForwardContext::ForwardContext(const DeepseekV3Config& c, const ComputeOptions& 
                .kv_lora_rank = c.kv_lora_rank,
                .softmax_scale = softmax_scale(c)};
   int64_t length = batch.rope_length;
-  if (length == 0 && tokens > 0) length = 1 + *std::max_element(batch.positions.begin(), batch.positions.end());
+  if (length == 0 && tokens > 0)
+    length = 1 + *std::max_element(batch.positions.begin(), batch.positions.end());
   const RopeFrequencies frequencies = rope_frequencies(c, length);
   rotary = ops::rotary_table(batch.positions, frequencies.inv_freq, frequencies.attention_scaling);
 }
@@ -35,8 +36,8 @@ void embed_tokens(const ModelWeights& weights, std::span<const int64_t> ids, Mat
   ops::embed(ids, weights.embed_tokens, out);
 }
 
-void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t layer, int64_t cache_layer,
-                   Matrix x) {
+void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t layer,
+                   int64_t cache_layer, Matrix x) {
   static thread_local kernels::Scratch scratch;
   const Matrix normed(scratch.get(2 * x.rows * x.cols), x.rows, x.cols);
   const Matrix out(normed.data + x.rows * x.cols, x.rows, x.cols);
@@ -66,8 +67,9 @@ void commit_caches(std::span<const BatchSequence> sequences) {
 
 }  // namespace
 
-void forward(const DeepseekV3Config& config, const ModelWeights& weights, const ComputeOptions& options,
-             const RaggedBatch& batch, Matrix last_hidden_state, const ForwardObserver& observer) {
+void forward(const DeepseekV3Config& config, const ModelWeights& weights,
+             const ComputeOptions& options, const RaggedBatch& batch, Matrix last_hidden_state,
+             const ForwardObserver& observer) {
   const ForwardContext context(config, options, batch, observer);
   prepare_caches(batch.sequences);
   const Matrix x = batch.embeddings;
@@ -84,7 +86,8 @@ void forward(const DeepseekV3Config& config, const ModelWeights& weights, const 
 }
 
 void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64_t module_index,
-                 const ComputeOptions& options, const RaggedBatch& batch, Matrix previous, Matrix hidden_states) {
+                 const ComputeOptions& options, const RaggedBatch& batch, Matrix previous,
+                 Matrix hidden_states) {
   static thread_local kernels::Scratch scratch;
   const ForwardObserver nobody;
   const ForwardContext context(config, options, batch, nobody);

@@ -15,18 +15,20 @@ namespace dsv3::model {
 
 /// The new tokens of one sequence in a batch.
 struct BatchSequence {
-  LatentCache* cache = nullptr;      ///< its earlier tokens; the new ones are added
-  int64_t n_tokens = 0;              ///< at least 1
-  const uint8_t* visible = nullptr;  ///< [cache length + n_tokens], 0: nobody attends to that token; null: all visible
+  LatentCache* cache = nullptr;  ///< its earlier tokens; the new ones are added
+  int64_t n_tokens = 0;          ///< at least 1
+  const uint8_t* visible =
+      nullptr;  ///< [cache length + n_tokens], 0: nobody attends to that token; null: all visible
 };
 
-/// A flat list of tokens of any number of sequences; a sequence's tokens stand together, in order. There is no
-/// padding.
+/// A flat list of tokens of any number of sequences; a sequence's tokens stand together, in order.
+/// There is no padding.
 struct RaggedBatch {
   std::span<const BatchSequence> sequences;
-  std::span<const int64_t> positions;  ///< [tokens], for the rotary embedding; order and causality follow the cache
-  Matrix embeddings;                   ///< [tokens, hidden], input; overwritten
-  int64_t rope_length = 0;             ///< largest position + 1 that "dynamic" RoPE goes by; 0: of this batch
+  std::span<const int64_t>
+      positions;      ///< [tokens], for the rotary embedding; order and causality follow the cache
+  Matrix embeddings;  ///< [tokens, hidden], input; overwritten
+  int64_t rope_length = 0;  ///< largest position + 1 that "dynamic" RoPE goes by; 0: of this batch
 };
 
 /// How to compute, where there is a choice.
@@ -41,7 +43,8 @@ struct ComputeOptions {
 struct ForwardObserver {
   /// Input of layer `layer` (0: the embeddings), [tokens, hidden].
   std::function<void(int64_t layer, Matrix hidden)> layer_input;
-  /// Where the softmax weights [heads, n_tokens, cache length + n_tokens] of a layer and sequence go (null: nowhere).
+  /// Where the softmax weights [heads, n_tokens, cache length + n_tokens] of a layer and sequence
+  /// go (null: nowhere).
   std::function<float*(int64_t layer, int64_t sequence)> attentions;
   /// Router decisions of an MoE layer.
   std::function<void(int64_t layer, const ops::Routing& routing)> routing;
@@ -50,19 +53,21 @@ struct ForwardObserver {
 /// Token embeddings, [ids, hidden].
 void embed_tokens(const ModelWeights& weights, std::span<const int64_t> ids, Matrix out);
 
-/// The decoder (DeepseekV3Model.forward): all layers over the batch, then the final norm into `last_hidden_state`
-/// [tokens, hidden]. Adds the tokens to the caches; if it throws, caches hold what they held before.
-/// Shares work space: one call at a time for a thread.
-void forward(const DeepseekV3Config& config, const ModelWeights& weights, const ComputeOptions& options,
-             const RaggedBatch& batch, Matrix last_hidden_state, const ForwardObserver& observer = {});
+/// The decoder (DeepseekV3Model.forward): all layers over the batch, then the final norm into
+/// `last_hidden_state` [tokens, hidden]. Adds the tokens to the caches; if it throws, caches hold
+/// what they held before. Shares work space: one call at a time for a thread.
+void forward(const DeepseekV3Config& config, const ModelWeights& weights,
+             const ComputeOptions& options, const RaggedBatch& batch, Matrix last_hidden_state,
+             const ForwardObserver& observer = {});
 
 /// The multi-token prediction module `module` (report 2.2, figure 3): a decoder layer over rows
-/// eh_proj([enorm(embedding of the next token) | hnorm(previous hidden state)]). For the first module the previous
-/// hidden state is the main model's after its final norm. `batch.embeddings` are those of the next tokens;
-/// `previous` [tokens, hidden]; `hidden_states` receives shared_head.norm of the layer's output. The caches are the
-/// module's own, of one layer.
+/// eh_proj([enorm(embedding of the next token) | hnorm(previous hidden state)]). For the first
+/// module the previous hidden state is the main model's after its final norm. `batch.embeddings`
+/// are those of the next tokens; `previous` [tokens, hidden]; `hidden_states` receives
+/// shared_head.norm of the layer's output. The caches are the module's own, of one layer.
 void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64_t module_index,
-                 const ComputeOptions& options, const RaggedBatch& batch, Matrix previous, Matrix hidden_states);
+                 const ComputeOptions& options, const RaggedBatch& batch, Matrix previous,
+                 Matrix hidden_states);
 
 /// logits = head(hidden), [rows, vocab].
 inline void lm_head(const ops::LinearWeight& head, Matrix hidden, Matrix logits) {

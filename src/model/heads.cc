@@ -34,8 +34,10 @@ ModelOutput output_of(const TrunkOutput& trunk) {
   return out;
 }
 
-// head(hidden) for the given rows of [batch * columns, hidden] that are tokens; the others stay zero. Result: [rows, out].
-Tensor project(const ops::LinearWeight& head, const TrunkOutput& trunk, std::span<const int64_t> rows) {
+// head(hidden) for the given rows of [batch * columns, hidden] that are tokens; the others stay
+// zero. Result: [rows, out].
+Tensor project(const ops::LinearWeight& head, const TrunkOutput& trunk,
+               std::span<const int64_t> rows) {
   std::vector<int64_t> present;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (trunk.present[rows[i]] != 0) present.push_back(static_cast<int64_t>(i));
@@ -61,7 +63,8 @@ std::vector<int64_t> kept_columns(const ForwardArgs& args, int64_t columns) {
   if (args.logits_to_keep_indices.defined()) {
     const Tensor& t = args.logits_to_keep_indices;
     if (t.dtype() != DType::kI64 || t.rank() != 1) {
-      fail("logits_to_keep: expected I64 [columns], found {} {}", dtype_name(t.dtype()), shape_string(t.shape()));
+      fail("logits_to_keep: expected I64 [columns], found {} {}", dtype_name(t.dtype()),
+           shape_string(t.shape()));
     }
     for (const int64_t c : t.as<int64_t>()) {
       if (c < -columns || c >= columns) {
@@ -71,7 +74,8 @@ std::vector<int64_t> kept_columns(const ForwardArgs& args, int64_t columns) {
     }
     return kept;
   }
-  if (args.logits_to_keep < 0) fail("logits_to_keep: expected 0 or more, found {}", args.logits_to_keep);
+  if (args.logits_to_keep < 0)
+    fail("logits_to_keep: expected 0 or more, found {}", args.logits_to_keep);
   const int64_t n = args.logits_to_keep == 0 ? columns : std::min(columns, args.logits_to_keep);
   for (int64_t c = columns - n; c < columns; ++c) kept.push_back(c);
   return kept;
@@ -85,16 +89,21 @@ std::span<const int64_t> integer_labels(const Tensor& labels, const Shape& expec
   return labels.as<int64_t>();
 }
 
-// A loss must not depend on the logits of a column that attention_mask calls padding: they have no defined value.
-void require_present(const TrunkOutput& trunk, int64_t row, int64_t column, int64_t label, int64_t label_column) {
+// A loss must not depend on the logits of a column that attention_mask calls padding: they have no
+// defined value.
+void require_present(const TrunkOutput& trunk, int64_t row, int64_t column, int64_t label,
+                     int64_t label_column) {
   if (label == ops::kIgnoreIndex || trunk.present[row * trunk.columns + column] != 0) return;
-  fail("labels[{}, {}] is {}, to be predicted from column {}, which attention_mask excludes: set it to {}", row,
-       label_column, label, column, ops::kIgnoreIndex);
+  fail(
+      "labels[{}, {}] is {}, to be predicted from column {}, which attention_mask excludes: set it "
+      "to {}",
+      row, label_column, label, column, ops::kIgnoreIndex);
 }
 
 double causal_loss(const TrunkOutput& trunk, const ForwardArgs& args, Tensor& logits, size_t kept) {
   if (kept != static_cast<size_t>(trunk.columns)) {
-    fail("labels need the logits of all {} columns; logits_to_keep asks for {}", trunk.columns, kept);
+    fail("labels need the logits of all {} columns; logits_to_keep asks for {}", trunk.columns,
+         kept);
   }
   const auto labels = integer_labels(args.labels, {trunk.batch, trunk.columns});
   std::vector<int64_t> shifted(labels.size(), ops::kIgnoreIndex);
@@ -114,7 +123,8 @@ void require_head(const model::LoadedModel& m, Head head, const char* name) {
 
 }  // namespace
 
-DeepseekV3Model DeepseekV3Model::from_pretrained(const std::filesystem::path& path, const LoadOptions& options) {
+DeepseekV3Model DeepseekV3Model::from_pretrained(const std::filesystem::path& path,
+                                                 const LoadOptions& options) {
   return DeepseekV3Model(model::load_pretrained(path, Head::kNone, options));
 }
 
@@ -143,20 +153,25 @@ ModelOutput DeepseekV3ForCausalLM::forward(const ForwardArgs& args) const {
   for (int64_t b = 0; b < trunk.batch; ++b) {
     for (const int64_t c : kept) rows.push_back(b * trunk.columns + c);
   }
-  out.logits = project(loaded_->weights.lm_head, trunk, rows)
-                   .reshape({trunk.batch, static_cast<int64_t>(kept.size()), loaded_->config.vocab_size});
+  out.logits =
+      project(loaded_->weights.lm_head, trunk, rows)
+          .reshape({trunk.batch, static_cast<int64_t>(kept.size()), loaded_->config.vocab_size});
   if (args.labels.defined()) out.loss = scalar(causal_loss(trunk, args, out.logits, kept.size()));
   return out;
 }
 
-MtpOutput DeepseekV3ForCausalLM::forward_mtp(const Tensor& input_ids, const Tensor& last_hidden_state,
+MtpOutput DeepseekV3ForCausalLM::forward_mtp(const Tensor& input_ids,
+                                             const Tensor& last_hidden_state,
                                              const Tensor& labels) const {
   const DeepseekV3Config& config = loaded_->config;
   if (loaded_->weights.mtp.empty()) {
-    fail("no multi-token prediction module: num_nextn_predict_layers is {}, or it was not loaded (load_mtp)",
-         config.num_nextn_predict_layers);
+    fail(
+        "no multi-token prediction module: num_nextn_predict_layers is {}, or it was not loaded "
+        "(load_mtp)",
+        config.num_nextn_predict_layers);
   }
-  if (input_ids.dtype() != DType::kI64 || input_ids.rank() != 2 || input_ids.dim(0) < 1 || input_ids.dim(1) < 2) {
+  if (input_ids.dtype() != DType::kI64 || input_ids.rank() != 2 || input_ids.dim(0) < 1 ||
+      input_ids.dim(1) < 2) {
     fail("input_ids: expected I64 [batch, 2 or more], found {} {}", dtype_name(input_ids.dtype()),
          shape_string(input_ids.shape()));
   }
@@ -193,9 +208,10 @@ MtpOutput DeepseekV3ForCausalLM::forward_mtp(const Tensor& input_ids, const Tens
   MtpOutput out;
   out.hidden_states = Tensor::empty(DType::kF32, {batch, rows, config.hidden_size});
   out.logits = Tensor::empty(DType::kF32, {batch, rows, config.vocab_size});
-  model::forward_mtp(config, module, 0, loaded_->options,
-                     {.sequences = sequences, .positions = positions, .embeddings = as_matrix(embeddings)},
-                     as_matrix(previous), as_matrix(out.hidden_states));
+  model::forward_mtp(
+      config, module, 0, loaded_->options,
+      {.sequences = sequences, .positions = positions, .embeddings = as_matrix(embeddings)},
+      as_matrix(previous), as_matrix(out.hidden_states));
   ops::linear(as_matrix(out.hidden_states), module.shared_head, as_matrix(out.logits));
   model::require_finite(out.logits, "mtp_logits");
   if (labels.defined()) {
@@ -219,9 +235,10 @@ DeepseekV3ForSequenceClassification DeepseekV3ForSequenceClassification::from_pr
 
 namespace {
 
-// The column whose logits stand for a row: the last token that is not pad_token_id. Tokens are looked at, not the mask.
-int64_t pooled_column(const DeepseekV3Config& config, const ForwardArgs& args, const TrunkOutput& trunk,
-                      int64_t row) {
+// The column whose logits stand for a row: the last token that is not pad_token_id. Tokens are
+// looked at, not the mask.
+int64_t pooled_column(const DeepseekV3Config& config, const ForwardArgs& args,
+                      const TrunkOutput& trunk, int64_t row) {
   if (!config.pad_token_id || !args.input_ids.defined()) return trunk.columns - 1;
   const auto ids = args.input_ids.as<int64_t>().subspan(row * trunk.columns, trunk.columns);
   for (int64_t c = trunk.columns - 1; c > 0; --c) {
@@ -233,20 +250,22 @@ int64_t pooled_column(const DeepseekV3Config& config, const ForwardArgs& args, c
 double classification_loss(const DeepseekV3Config& config, const Tensor& labels, Tensor& logits) {
   std::string type = config.problem_type;
   if (type.empty()) {
-    type = config.num_labels == 1              ? "regression"
+    type = config.num_labels == 1          ? "regression"
            : labels.dtype() == DType::kI64 ? "single_label_classification"
                                            : "multi_label_classification";
   }
   const int64_t batch = logits.dim(0);
   if (type == "single_label_classification") {
-    return ops::cross_entropy(as_matrix(logits), integer_labels(labels.reshape({labels.numel()}), {batch}));
+    return ops::cross_entropy(as_matrix(logits),
+                              integer_labels(labels.reshape({labels.numel()}), {batch}));
   }
   if (labels.dtype() != DType::kF32 || labels.numel() != logits.numel()) {
     fail("labels: {} expects F32 {}, found {} {}", type, shape_string(logits.shape()),
          dtype_name(labels.dtype()), shape_string(labels.shape()));
   }
-  return type == "regression" ? ops::mean_squared_error(logits.as<float>(), labels.as<float>())
-                              : ops::binary_cross_entropy_with_logits(logits.as<float>(), labels.as<float>());
+  return type == "regression"
+             ? ops::mean_squared_error(logits.as<float>(), labels.as<float>())
+             : ops::binary_cross_entropy_with_logits(logits.as<float>(), labels.as<float>());
 }
 
 }  // namespace
@@ -257,27 +276,33 @@ ModelOutput DeepseekV3ForSequenceClassification::forward(const ForwardArgs& args
   const DeepseekV3Config& config = loaded_->config;
   const TrunkOutput trunk = run_trunk(*loaded_, args);
   if (!config.pad_token_id && trunk.batch > 1) {
-    fail("sequence classification of a batch of {} needs pad_token_id in config.json to find each sequence's end",
-         trunk.batch);
+    fail(
+        "sequence classification of a batch of {} needs pad_token_id in config.json to find each "
+        "sequence's end",
+        trunk.batch);
   }
   std::vector<int64_t> rows;
   for (int64_t b = 0; b < trunk.batch; ++b) {
     const int64_t c = pooled_column(config, args, trunk, b);
     if (trunk.present[b * trunk.columns + c] == 0) {
-      fail("attention_mask excludes column {} of row {}, whose token is the last that is not pad_token_id {}", c, b,
-           config.pad_token_id.value_or(-1));
+      fail(
+          "attention_mask excludes column {} of row {}, whose token is the last that is not "
+          "pad_token_id {}",
+          c, b, config.pad_token_id.value_or(-1));
     }
     rows.push_back(b * trunk.columns + c);
   }
   ModelOutput out = output_of(trunk);
   out.logits = project(loaded_->weights.score, trunk, rows);
-  if (args.labels.defined()) out.loss = scalar(classification_loss(config, args.labels, out.logits));
+  if (args.labels.defined())
+    out.loss = scalar(classification_loss(config, args.labels, out.logits));
   return out;
 }
 
 DeepseekV3ForTokenClassification DeepseekV3ForTokenClassification::from_pretrained(
     const std::filesystem::path& path, const LoadOptions& options) {
-  return DeepseekV3ForTokenClassification(model::load_pretrained(path, Head::kTokenClassification, options));
+  return DeepseekV3ForTokenClassification(
+      model::load_pretrained(path, Head::kTokenClassification, options));
 }
 
 ModelOutput DeepseekV3ForTokenClassification::forward(const ForwardArgs& args) const {

@@ -10,7 +10,8 @@ namespace {
 int64_t pages_for(int64_t tokens) { return (tokens + ops::kPageTokens - 1) / ops::kPageTokens; }
 }  // namespace
 
-LatentCache::LatentCache(int64_t num_layers, int64_t width, DType dtype, std::optional<int64_t> capacity)
+LatentCache::LatentCache(int64_t num_layers, int64_t width, DType dtype,
+                         std::optional<int64_t> capacity)
     : num_layers_(num_layers), width_(width), dtype_(dtype), capacity_(capacity) {
   if (dtype != DType::kF32 && dtype != DType::kBF16) {
     fail("latent cache: expected F32 or BF16 elements, found {}", dtype_name(dtype));
@@ -21,7 +22,8 @@ LatentCache::LatentCache(int64_t num_layers, int64_t width, DType dtype, std::op
 
 std::shared_ptr<std::byte[]> LatentCache::new_page() const {
   // for_overwrite: pages are touched when tokens are written, not now.
-  return std::make_shared_for_overwrite<std::byte[]>(static_cast<size_t>(num_layers_ * layer_bytes()));
+  return std::make_shared_for_overwrite<std::byte[]>(
+      static_cast<size_t>(num_layers_ * layer_bytes()));
 }
 
 int64_t LatentCache::bytes() const {
@@ -31,7 +33,8 @@ int64_t LatentCache::bytes() const {
 void LatentCache::prepare(int64_t n) {
   const int64_t needed = length_ + n;
   if (capacity_ && needed > *capacity_) {
-    fail("static cache: {} tokens held and {} new ones do not fit its capacity of {}", length_, n, *capacity_);
+    fail("static cache: {} tokens held and {} new ones do not fit its capacity of {}", length_, n,
+         *capacity_);
   }
   while (static_cast<int64_t>(pages_.size()) < pages_for(needed)) pages_.push_back(new_page());
   for (int64_t p = length_ / ops::kPageTokens; p < pages_for(needed); ++p) {
@@ -66,7 +69,8 @@ std::vector<const void*> LatentCache::pages(int64_t layer, int64_t n_tokens) con
 }
 
 void LatentCache::crop(int64_t length) {
-  if (length < 0 || length > length_) fail("cannot crop a cache of {} tokens to {}", length_, length);
+  if (length < 0 || length > length_)
+    fail("cannot crop a cache of {} tokens to {}", length_, length);
   length_ = length;
   if (!capacity_) pages_.resize(pages_for(length));
 }

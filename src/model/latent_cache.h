@@ -13,12 +13,14 @@ namespace dsv3::model {
 /// What a token leaves behind for later tokens of its sequence: in each layer the normalised latent
 /// [kv_lora_rank] and the rotated shared key [qk_rope_head_dim] (report 2.1.1).
 ///
-/// Memory comes in pages of ops::kPageTokens tokens for all layers. A copy of a cache shares the pages; whoever
-/// writes to a shared page gets one of its own first, so beams and rewound conversations cost only what differs.
+/// Memory comes in pages of ops::kPageTokens tokens for all layers. A copy of a cache shares the
+/// pages; whoever writes to a shared page gets one of its own first, so beams and rewound
+/// conversations cost only what differs.
 class LatentCache {
  public:
-  /// `width` = kv_lora_rank + qk_rope_head_dim. dtype: F32 or BF16. With `capacity` (tokens) all pages are allocated
-  /// now and more tokens than that are an Error; without, pages are added as needed.
+  /// `width` = kv_lora_rank + qk_rope_head_dim. dtype: F32 or BF16. With `capacity` (tokens) all
+  /// pages are allocated now and more tokens than that are an Error; without, pages are added as
+  /// needed.
   LatentCache(int64_t num_layers, int64_t width, DType dtype, std::optional<int64_t> capacity = {});
 
   int64_t length() const { return length_; }
@@ -28,8 +30,8 @@ class LatentCache {
   /// Bytes of all pages, shared ones included.
   int64_t bytes() const;
 
-  /// Makes room for n tokens after the present ones. They count only after `commit`, so that a step that fails
-  /// leaves the cache as it was.
+  /// Makes room for n tokens after the present ones. They count only after `commit`, so that a step
+  /// that fails leaves the cache as it was.
   void prepare(int64_t n);
   void commit(int64_t n) { length_ += n; }
   /// Stores the row [width] of a token (present or prepared).
@@ -41,7 +43,9 @@ class LatentCache {
   void crop(int64_t length);
 
  private:
-  int64_t layer_bytes() const { return ops::kPageTokens * width_ * static_cast<int64_t>(dtype_size(dtype_)); }
+  int64_t layer_bytes() const {
+    return ops::kPageTokens * width_ * static_cast<int64_t>(dtype_size(dtype_));
+  }
   std::shared_ptr<std::byte[]> new_page() const;
 
   int64_t num_layers_, width_;

@@ -11,7 +11,9 @@ namespace {
 constexpr int64_t kLayers = 2, kWidth = 3, kPage = ops::kPageTokens;
 
 // What a layer and token hold in these tests.
-float value(int64_t layer, int64_t token, float tag) { return tag + static_cast<float>(1000 * layer + token); }
+float value(int64_t layer, int64_t token, float tag) {
+  return tag + static_cast<float>(1000 * layer + token);
+}
 
 void append(LatentCache& cache, int64_t n, float tag = 0) {
   cache.prepare(n);
@@ -26,7 +28,8 @@ void append(LatentCache& cache, int64_t n, float tag = 0) {
 }
 
 float first_of(const LatentCache& cache, int64_t layer, int64_t token) {
-  return static_cast<const float*>(cache.pages(layer, token + 1)[token / kPage])[token % kPage * kWidth];
+  return static_cast<const float*>(
+      cache.pages(layer, token + 1)[token / kPage])[token % kPage * kWidth];
 }
 
 TEST(LatentCacheTest, HoldsWhatWasStored) {
@@ -82,7 +85,8 @@ TEST(LatentCacheTest, CapacityIsAllocatedOnceAndIsALimit) {
 }
 
 TEST(LatentCacheTest, ACopyIsWrittenWithoutTouchingTheOriginal) {
-  for (const std::optional<int64_t> capacity : {std::optional<int64_t>(), std::optional<int64_t>(3 * kPage)}) {
+  for (const std::optional<int64_t> capacity :
+       {std::optional<int64_t>(), std::optional<int64_t>(3 * kPage)}) {
     LatentCache original(kLayers, kWidth, DType::kF32, capacity);
     append(original, kPage + 10);
     LatentCache copy = original;
@@ -110,13 +114,15 @@ TEST(LatentCacheTest, RewindingACopyAndWritingOverKeepsTheOriginal) {
   copy.crop(kPage + 7);
   append(copy, kPage, 0.5f);
   for (int64_t t = 0; t < 3 * kPage; ++t) ASSERT_EQ(first_of(original, 1, t), value(1, t, 0));
-  for (int64_t t = 0; t < copy.length(); ++t) ASSERT_EQ(first_of(copy, 1, t), value(1, t, t < kPage + 7 ? 0 : 0.5f));
+  for (int64_t t = 0; t < copy.length(); ++t)
+    ASSERT_EQ(first_of(copy, 1, t), value(1, t, t < kPage + 7 ? 0 : 0.5f));
 }
 
 TEST(LatentCacheTest, Bf16RoundsToNearestEven) {
   LatentCache cache(1, kWidth, DType::kBF16);
   cache.prepare(1);
-  const float row[kWidth] = {1.0f, 1.00390625f, -3.14159265f};  // 1 + 2^-8 lies between two, the even one is 1
+  const float row[kWidth] = {1.0f, 1.00390625f,
+                             -3.14159265f};  // 1 + 2^-8 lies between two, the even one is 1
   cache.store(0, 0, row);
   cache.commit(1);
   const auto* stored = static_cast<const uint16_t*>(cache.pages(0, 1)[0]);

@@ -18,16 +18,16 @@ struct ForwardContext {
                  const ForwardObserver& obs);
 };
 
-/// y = attention(x), [tokens, hidden]; writes the new tokens' latents to `cache_layer` of the caches. `layer` is
-/// what the observer is told.
-void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_t layer, int64_t cache_layer,
-                      Matrix x, Matrix y);
+/// y = attention(x), [tokens, hidden]; writes the new tokens' latents to `cache_layer` of the
+/// caches. `layer` is what the observer is told.
+void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_t layer,
+                      int64_t cache_layer, Matrix x, Matrix y);
 
 /// y = experts(x) with routing, shared expert included.
 void moe(const ForwardContext& context, const MoeWeights& w, int64_t layer, Matrix x, Matrix y);
 
 /// x += attention(norm(x)); x += feed-forward(norm(x)).
-void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t layer, int64_t cache_layer,
-                   Matrix x);
+void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t layer,
+                   int64_t cache_layer, Matrix x);
 
 }  // namespace dsv3::model

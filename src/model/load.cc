@@ -21,8 +21,8 @@ Tensor packed_rows(const Tensor& packed, int64_t expert, int64_t begin, int64_t 
 
 int64_t blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
-// NaN in a norm or bias poisons everything, and looking costs nothing. What is mapped is left to `dsv3 verify`: looking
-// would read it from disk.
+// NaN in a norm or bias poisons everything, and looking costs nothing. What is mapped is left to
+// `dsv3 verify`: looking would read it from disk.
 void require_finite_values(const std::string& name, const Tensor& t) {
   const auto values = t.as<float>();
   for (size_t i = 0; i < values.size(); ++i) {
@@ -96,8 +96,11 @@ ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions
   }
   if (options.fp8_activations == Fp8Mode::kDynamic) {
     if (!config.quantization_config || options.dtype != WeightDType::kAsStored) {
-      fail("fp8 activations: dynamic quantisation needs FP8 weights kept as stored; this model has {}",
-           config.quantization_config ? "FP8 weights that were to be converted" : "no quantization_config");
+      fail(
+          "fp8 activations: dynamic quantisation needs FP8 weights kept as stored; this model has "
+          "{}",
+          config.quantization_config ? "FP8 weights that were to be converted"
+                                     : "no quantization_config");
     }
     compute.fp8_activations = config.quantization_config->scale_fmt == "ue8m0"
                                   ? ops::Fp8Activations::kDynamicPowerOfTwo
@@ -119,8 +122,10 @@ LayerRanges layer_ranges(const LoadedModel& model) {
     config.first_k_dense_replace = model.config.is_moe_layer(static_cast<int64_t>(l)) ? 0 : 1;
     auto& of_layer = ranges[l];
     for (const TensorSlot& slot : enumerate_tensors(config, Head::kNone, false, layer_only)) {
-      // Norms and biases are copies in memory; they are small, and their pages are not to be dropped.
-      if (slot.linear == nullptr || !slot.tensor->defined() || slot.role != TensorRole::kLinear) continue;
+      // Norms and biases are copies in memory; they are small, and their pages are not to be
+      // dropped.
+      if (slot.linear == nullptr || !slot.tensor->defined() || slot.role != TensorRole::kLinear)
+        continue;
       const auto* begin = static_cast<const std::byte*>(slot.tensor->raw());
       of_layer.emplace_back(begin, begin + slot.tensor->bytes());
     }
@@ -138,11 +143,12 @@ LayerRanges layer_ranges(const LoadedModel& model) {
   return ranges;
 }
 
-// A model that is larger than memory gives each layer's pages back when the layer is done, so that the resident set is
-// about one layer and not whatever the system lets it grow to.
+// A model that is larger than memory gives each layer's pages back when the layer is done, so that
+// the resident set is about one layer and not whatever the system lets it grow to.
 void stream_from_disk(LoadedModel& model) {
   model.options.after_layer = [ranges = layer_ranges(model)](int64_t layer) {
-    for (const auto& [begin, end] : ranges[layer]) release_mapped(begin, static_cast<size_t>(end - begin));
+    for (const auto& [begin, end] : ranges[layer])
+      release_mapped(begin, static_cast<size_t>(end - begin));
   };
 }
 
@@ -163,13 +169,16 @@ std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& 
   model->options = compute_options(model->config, options);
   const bool mtp = options.load_mtp;
   if (mtp && model->config.num_nextn_predict_layers == 0) {
-    fail("{}: no multi-token prediction module to load, num_nextn_predict_layers is 0", folder.string());
+    fail("{}: no multi-token prediction module to load, num_nextn_predict_layers is 0",
+         folder.string());
   }
 
   const Checkpoint checkpoint = Checkpoint::open(folder);
   const TensorMap map = map_tensors(model->config, head, mtp, checkpoint, model->weights);
-  if (!map.loadable()) fail("{}: the checkpoint does not fit config.json{}", folder.string(), map.report());
-  if (!map.unexpected.empty()) warn("{}: tensors that are not used{}", folder.string(), map.report());
+  if (!map.loadable())
+    fail("{}: the checkpoint does not fit config.json{}", folder.string(), map.report());
+  if (!map.unexpected.empty())
+    warn("{}: tensors that are not used{}", folder.string(), map.report());
 
   const auto total = static_cast<int64_t>(map.sources.size());
   for (int64_t i = 0; i < total; ++i) {

@@ -11,7 +11,8 @@ namespace {
 // DeepseekV3RMSNorm's default: the norms inside attention do not take rms_norm_eps.
 constexpr float kLatentNormEps = 1e-6f;
 
-// c_Q = norm(W_DQ h), q = W_UQ c_Q (equations 6 and 7), or q = W_Q h; then RoPE on each head's q_pe (equation 8).
+// c_Q = norm(W_DQ h), q = W_UQ c_Q (equations 6 and 7), or q = W_Q h; then RoPE on each head's q_pe
+// (equation 8).
 void queries(const ForwardContext& context, const MlaWeights& w, Matrix x, Matrix q) {
   static thread_local kernels::Scratch scratch;
   const ops::Fp8Activations fp8 = context.options.fp8_activations;
@@ -25,11 +26,14 @@ void queries(const ForwardContext& context, const MlaWeights& w, Matrix x, Matri
     ops::linear(c_q, w.q_b_proj, q, fp8);
   }
   const ops::MlaShape& s = context.mla_shape;
-  ops::rotate(context.rotary, context.config.rope_interleave, q, s.num_heads, s.qk_head_dim(), s.qk_nope_head_dim);
+  ops::rotate(context.rotary, context.config.rope_interleave, q, s.num_heads, s.qk_head_dim(),
+              s.qk_nope_head_dim);
 }
 
-// [c_KV | k_pe] = W_DKV h, c_KV normalised (equation 1), k_pe rotated and not normalised (equation 3), into the caches.
-void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t cache_layer, Matrix x) {
+// [c_KV | k_pe] = W_DKV h, c_KV normalised (equation 1), k_pe rotated and not normalised (equation
+// 3), into the caches.
+void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t cache_layer,
+                   Matrix x) {
   static thread_local kernels::Scratch scratch;
   const ops::MlaShape& s = context.mla_shape;
   const ops::Fp8Activations fp8 = context.options.fp8_activations;
@@ -38,23 +42,26 @@ void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t c
   const Matrix c_kv = kv.columns(0, s.kv_lora_rank);
   ops::rms_norm(c_kv, w.kv_a_layernorm, kLatentNormEps, c_kv);
   // The latent is used for nothing but as the input of kv_b_proj, so it is quantised once, here.
-  if (fp8 != ops::Fp8Activations::kNone && w.kv_b_proj.is_fp8()) ops::fake_quantize(c_kv, fp8, c_kv);
+  if (fp8 != ops::Fp8Activations::kNone && w.kv_b_proj.is_fp8())
+    ops::fake_quantize(c_kv, fp8, c_kv);
   ops::rotate(context.rotary, context.config.rope_interleave, kv, 1, 0, s.kv_lora_rank);
 
   int64_t row = 0;
   for (const BatchSequence& sequence : context.sequences) {
     const int64_t past = sequence.cache->length();
-    for (int64_t i = 0; i < sequence.n_tokens; ++i) sequence.cache->store(cache_layer, past + i, kv.row(row++));
+    for (int64_t i = 0; i < sequence.n_tokens; ++i)
+      sequence.cache->store(cache_layer, past + i, kv.row(row++));
   }
 }
 
 }  // namespace
 
-void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_t layer, int64_t cache_layer,
-                      Matrix x, Matrix y) {
+void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_t layer,
+                      int64_t cache_layer, Matrix x, Matrix y) {
   static thread_local kernels::Scratch q_scratch, out_scratch;
   const ops::MlaShape& s = context.mla_shape;
-  const Matrix q(q_scratch.get(x.rows * s.num_heads * s.qk_head_dim()), x.rows, s.num_heads * s.qk_head_dim());
+  const Matrix q(q_scratch.get(x.rows * s.num_heads * s.qk_head_dim()), x.rows,
+                 s.num_heads * s.qk_head_dim());
   queries(context, w, x, q);
   cache_latents(context, w, cache_layer, x);
 
@@ -65,12 +72,15 @@ void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_
     const BatchSequence& b = context.sequences[i];
     const int64_t n_keys = b.cache->length() + b.n_tokens;
     pages.push_back(b.cache->pages(cache_layer, n_keys));
-    float* attentions =
-        context.observer.attentions ? context.observer.attentions(layer, static_cast<int64_t>(i)) : nullptr;
-    sequences.push_back({pages.back(), b.cache->dtype(), n_keys, row, b.n_tokens, b.visible, attentions});
+    float* attentions = context.observer.attentions
+                            ? context.observer.attentions(layer, static_cast<int64_t>(i))
+                            : nullptr;
+    sequences.push_back(
+        {pages.back(), b.cache->dtype(), n_keys, row, b.n_tokens, b.visible, attentions});
     row += b.n_tokens;
   }
-  const Matrix heads(out_scratch.get(x.rows * s.num_heads * s.v_head_dim), x.rows, s.num_heads * s.v_head_dim);
+  const Matrix heads(out_scratch.get(x.rows * s.num_heads * s.v_head_dim), x.rows,
+                     s.num_heads * s.v_head_dim);
   ops::mla_attention(s, context.options.mla_form, q, w.kv_b_proj, sequences, heads);
   ops::linear(heads, w.o_proj, y, context.options.fp8_activations);
 }

@@ -5,9 +5,11 @@ namespace dsv3::model {
 
 void moe(const ForwardContext& context, const MoeWeights& w, int64_t layer, Matrix x, Matrix y) {
   const DeepseekV3Config& c = context.config;
-  const ops::RoutingRule rule{c.n_routed_experts, c.n_group,        c.topk_group, c.num_experts_per_tok,
+  const ops::RoutingRule rule{c.n_routed_experts, c.n_group,
+                              c.topk_group,       c.num_experts_per_tok,
                               c.norm_topk_prob,   static_cast<float>(c.routed_scaling_factor)};
-  const ops::Routing routing = ops::route_tokens(x, w.gate, w.e_score_correction_bias.as<float>(), rule);
+  const ops::Routing routing =
+      ops::route_tokens(x, w.gate, w.e_score_correction_bias.as<float>(), rule);
   if (context.observer.routing) context.observer.routing(layer, routing);
   ops::mixture_of_experts(x, routing, c.num_experts_per_tok, w.experts,
                           c.n_shared_experts > 0 ? &w.shared_experts : nullptr, y,

@@ -11,7 +11,8 @@
 namespace dsv3::model {
 namespace {
 
-// One sequence of the ragged batch: a row of the padded batch, or one of the packed sequences in it.
+// One sequence of the ragged batch: a row of the padded batch, or one of the packed sequences in
+// it.
 struct Piece {
   int64_t row = 0;
   std::vector<int64_t> query_columns;  // of this call
@@ -52,7 +53,8 @@ void read_shape(const DeepseekV3Config& config, const ForwardArgs& args, Packing
     p.batch = e.dim(0), p.columns = e.dim(1);
   }
   if (p.batch < 1 || p.columns < 1) {
-    fail("expected at least one sequence of one token, found a batch of {} by {}", p.batch, p.columns);
+    fail("expected at least one sequence of one token, found a batch of {} by {}", p.batch,
+         p.columns);
   }
 }
 
@@ -66,8 +68,8 @@ void check_optional_shapes(const ForwardArgs& args, const Packing& p) {
     expect_int64(args.attention_mask, "attention_mask");
     const Shape expected = {p.batch, p.past + p.columns};
     if (args.attention_mask.shape() != expected) {
-      fail("attention_mask: expected {} (batch, {} past + {} new columns), found {}", shape_string(expected),
-           p.past, p.columns, shape_string(args.attention_mask.shape()));
+      fail("attention_mask: expected {} (batch, {} past + {} new columns), found {}",
+           shape_string(expected), p.past, p.columns, shape_string(args.attention_mask.shape()));
     }
   }
   if (args.position_ids.defined()) {
@@ -82,15 +84,18 @@ void check_optional_shapes(const ForwardArgs& args, const Packing& p) {
   }
 }
 
-// The keys that a row has from earlier calls. A token may be masked out later; padding was never stored.
+// The keys that a row has from earlier calls. A token may be masked out later; padding was never
+// stored.
 void add_past(const Cache::Impl& cache, const Tensor& mask, int64_t row, Piece& piece) {
   const auto& columns = cache.columns[row];
   for (size_t c = 0; c < columns.size(); ++c) {
     const bool wanted = !mask.defined() || broadcast_at(mask, row, static_cast<int64_t>(c)) != 0;
     if (columns[c] == 0) {
       if (wanted && mask.defined()) {
-        fail("attention_mask[{}, {}] is 1, but the column was padding in an earlier call and is not in the cache",
-             row, c);
+        fail(
+            "attention_mask[{}, {}] is 1, but the column was padding in an earlier call and is not "
+            "in the cache",
+            row, c);
       }
       continue;
     }
@@ -112,14 +117,16 @@ Packing pack(const DeepseekV3Config& config, const ForwardArgs& args, Cache* cac
   p.past = cache != nullptr ? cache->get_seq_length() : 0;
   check_optional_shapes(args, p);
   if (cache != nullptr) cache->impl().set_batch_size(p.batch);
-  const bool may_be_packed = args.position_ids.defined() && !args.attention_mask.defined() && cache == nullptr;
+  const bool may_be_packed =
+      args.position_ids.defined() && !args.attention_mask.defined() && cache == nullptr;
   const int64_t width = config.kv_lora_rank + config.qk_rope_head_dim;
 
   for (int64_t b = 0; b < p.batch; ++b) {
     Piece piece;
     const auto close = [&] {
       if (!piece.query_columns.empty()) {
-        if (std::find(piece.visible.begin(), piece.visible.end(), 0) == piece.visible.end()) piece.visible.clear();
+        if (std::find(piece.visible.begin(), piece.visible.end(), 0) == piece.visible.end())
+          piece.visible.clear();
         if (cache != nullptr) {
           piece.cache = &cache->impl().rows[b];
         } else {
@@ -133,23 +140,27 @@ Packing pack(const DeepseekV3Config& config, const ForwardArgs& args, Cache* cac
     close();
     if (cache != nullptr) add_past(cache->impl(), args.attention_mask, b, piece);
     for (int64_t s = 0; s < p.columns; ++s) {
-      if (args.attention_mask.defined() && broadcast_at(args.attention_mask, b, p.past + s) == 0) continue;
+      if (args.attention_mask.defined() && broadcast_at(args.attention_mask, b, p.past + s) == 0)
+        continue;
       if (may_be_packed && begins_packed_sequence(args, b, s)) close();
       piece.query_columns.push_back(s);
       piece.key_columns.push_back(p.past + s);
       piece.visible.push_back(1);
       p.slots.push_back(b * p.columns + s);
-      p.positions.push_back(args.position_ids.defined() ? broadcast_at(args.position_ids, b, s) : p.past + s);
+      p.positions.push_back(args.position_ids.defined() ? broadcast_at(args.position_ids, b, s)
+                                                        : p.past + s);
     }
     close();
   }
   return p;
 }
 
-void fill_embeddings(const LoadedModel& model, const ForwardArgs& args, const Packing& p, Matrix out) {
+void fill_embeddings(const LoadedModel& model, const ForwardArgs& args, const Packing& p,
+                     Matrix out) {
   if (args.inputs_embeds.defined()) {
     const float* in = args.inputs_embeds.as<float>().data();
-    for (int64_t t = 0; t < out.rows; ++t) std::copy_n(in + p.slots[t] * out.cols, out.cols, out.row(t));
+    for (int64_t t = 0; t < out.rows; ++t)
+      std::copy_n(in + p.slots[t] * out.cols, out.cols, out.row(t));
     return;
   }
   std::vector<int64_t> ids(p.slots.size());
@@ -164,12 +175,13 @@ void fill_embeddings(const LoadedModel& model, const ForwardArgs& args, const Pa
 Tensor scatter(const Packing& p, Matrix rows) {
   Tensor out(DType::kF32, {p.batch, p.columns, rows.cols});
   float* data = out.as_mutable<float>().data();
-  for (int64_t t = 0; t < rows.rows; ++t) std::copy_n(rows.row(t), rows.cols, data + p.slots[t] * rows.cols);
+  for (int64_t t = 0; t < rows.rows; ++t)
+    std::copy_n(rows.row(t), rows.cols, data + p.slots[t] * rows.cols);
   return out;
 }
 
-// Collects [heads, queries, keys] of each piece, and spreads it to [batch, heads, columns, past + columns]. All pieces of a
-// layer run together, so a layer is complete when the next one begins.
+// Collects [heads, queries, keys] of each piece, and spreads it to [batch, heads, columns, past +
+// columns]. All pieces of a layer run together, so a layer is complete when the next one begins.
 class AttentionRecorder {
  public:
   AttentionRecorder(const Packing& p, int64_t layers, int64_t heads)
@@ -214,7 +226,9 @@ class AttentionRecorder {
 }  // namespace
 
 CacheRollback::CacheRollback(std::shared_ptr<Cache> cache)
-    : cache_(std::move(cache)), length_(cache_ ? cache_->get_seq_length() : 0), exceptions_(std::uncaught_exceptions()) {}
+    : cache_(std::move(cache)),
+      length_(cache_ ? cache_->get_seq_length() : 0),
+      exceptions_(std::uncaught_exceptions()) {}
 
 CacheRollback::~CacheRollback() {
   if (cache_ && std::uncaught_exceptions() > exceptions_) cache_->crop(length_);
@@ -229,9 +243,11 @@ void require_finite(const Tensor& values, const char* what) {
   const auto v = values.as<float>();
   for (size_t i = 0; i < v.size(); ++i) {
     if (!std::isfinite(v[i])) {
-      fail("{} has {} at element {}: there is a NaN, an infinity or an overflow in the weights or the input "
-           "(`dsv3 verify MODEL` names the tensor)",
-           what, v[i], i);
+      fail(
+          "{} has {} at element {}: there is a NaN, an infinity or an overflow in the weights or "
+          "the input "
+          "(`dsv3 verify MODEL` names the tensor)",
+          what, v[i], i);
     }
   }
 }
@@ -241,9 +257,11 @@ TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args) {
   std::shared_ptr<Cache> cache = args.past_key_values;
   if (cache != nullptr && (cache->impl().num_layers != config.num_hidden_layers ||
                            cache->impl().width != config.kv_lora_rank + config.qk_rope_head_dim)) {
-    fail("past_key_values is of a model with {} layers and {} numbers a token, this one has {} and {}",
-         cache->impl().num_layers, cache->impl().width, config.num_hidden_layers,
-         config.kv_lora_rank + config.qk_rope_head_dim);
+    fail(
+        "past_key_values is of a model with {} layers and {} numbers a token, this one has {} and "
+        "{}",
+        cache->impl().num_layers, cache->impl().width, config.num_hidden_layers,
+        config.kv_lora_rank + config.qk_rope_head_dim);
   }
   if (cache == nullptr && args.use_cache.value_or(config.use_cache)) cache = Cache::dynamic(config);
 
@@ -277,12 +295,15 @@ TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args) {
   std::optional<AttentionRecorder> recorder;
   if (args.output_attentions.value_or(config.output_attentions)) {
     recorder.emplace(p, config.num_hidden_layers, config.num_attention_heads);
-    observer.attentions = [&](int64_t layer, int64_t piece) { return recorder->buffer(layer, piece); };
+    observer.attentions = [&](int64_t layer, int64_t piece) {
+      return recorder->buffer(layer, piece);
+    };
   }
   if (tokens > 0) {
     forward(config, model.weights, model.options, batch, last, observer);
   } else if (observer.layer_input) {
-    for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) observer.layer_input(layer, x);
+    for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer)
+      observer.layer_input(layer, x);
   }
 
   out.batch = p.batch;
@@ -292,7 +313,8 @@ TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args) {
   if (cache != nullptr) {
     for (int64_t b = 0; b < p.batch; ++b) {
       auto& columns = cache->impl().columns[b];
-      columns.insert(columns.end(), out.present.begin() + b * p.columns, out.present.begin() + (b + 1) * p.columns);
+      columns.insert(columns.end(), out.present.begin() + b * p.columns,
+                     out.present.begin() + (b + 1) * p.columns);
     }
   }
   out.past_key_values = cache;

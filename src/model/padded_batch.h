@@ -18,12 +18,13 @@ struct TrunkOutput {
   std::shared_ptr<Cache> past_key_values;
 };
 
-/// DeepseekV3Model.forward: checks the arguments, packs the tokens that are not padding into one ragged batch, runs it,
-/// and spreads the results over the padded shapes.
+/// DeepseekV3Model.forward: checks the arguments, packs the tokens that are not padding into one
+/// ragged batch, runs it, and spreads the results over the padded shapes.
 TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args);
 
-/// Takes out of a cache (may be null) what a call has added if the call ends with an exception: one that fails after
-/// the layers have run, by a label out of range or a NaN in the logits, leaves the cache as it was too.
+/// Takes out of a cache (may be null) what a call has added if the call ends with an exception: one
+/// that fails after the layers have run, by a label out of range or a NaN in the logits, leaves the
+/// cache as it was too.
 class CacheRollback {
  public:
   explicit CacheRollback(std::shared_ptr<Cache> cache);

@@ -15,13 +15,16 @@ struct LoadedModel {
   Head head = Head::kNone;
   ModelWeights weights;
   ComputeOptions options;
-  std::filesystem::path source;  ///< the folder it was loaded from, for the files that are copied on saving
+  std::filesystem::path
+      source;  ///< the folder it was loaded from, for the files that are copied on saving
 };
 
-/// Reads config.json and the weights of a folder. Throws Error; tensors that are missing or have the wrong shape or
-/// type are all named in one message, and so are those that the model does not know, which alone are only a warning.
+/// Reads config.json and the weights of a folder. Throws Error; tensors that are missing or have
+/// the wrong shape or type are all named in one message, and so are those that the model does not
+/// know, which alone are only a warning.
 std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& folder, Head head,
                                                    const LoadOptions& options);
-void save_pretrained(const LoadedModel& model, const std::filesystem::path& folder, int64_t max_shard_bytes);
+void save_pretrained(const LoadedModel& model, const std::filesystem::path& folder,
+                     int64_t max_shard_bytes);
 
 }  // namespace dsv3::model

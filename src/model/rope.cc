@@ -48,15 +48,16 @@ RopeFrequencies yarn(const DeepseekV3Config& config) {
   result.inv_freq = base_frequencies(p.rope_theta, dim);
   for (int64_t i = 0; i < dim / 2; ++i) {
     // 0: fast pairs, kept; 1: slow pairs, positions interpolated.
-    const auto ramp = static_cast<float>(std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0));
+    const auto ramp =
+        static_cast<float>(std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0));
     const float kept = result.inv_freq[i], interpolated = kept / static_cast<float>(p.factor);
     result.inv_freq[i] = interpolated * ramp + kept * (1 - ramp);
   }
   if (p.attention_factor) {
     result.attention_scaling = static_cast<float>(*p.attention_factor);
   } else if (p.mscale.value_or(0) != 0 && p.mscale_all_dim.value_or(0) != 0) {
-    result.attention_scaling =
-        static_cast<float>(yarn_mscale(p.factor, *p.mscale) / yarn_mscale(p.factor, *p.mscale_all_dim));
+    result.attention_scaling = static_cast<float>(yarn_mscale(p.factor, *p.mscale) /
+                                                  yarn_mscale(p.factor, *p.mscale_all_dim));
   } else {
     result.attention_scaling = static_cast<float>(yarn_mscale(p.factor, 1));
   }

@@ -13,7 +13,8 @@ using model::Head;
 std::map<std::string, Tensor> tensors_of(const PreTrainedModel& m) {
   model::ModelWeights weights = m.loaded().weights;
   std::map<std::string, Tensor> tensors;
-  for (const auto& slot : model::enumerate_tensors(m.config(), m.loaded().head, !weights.mtp.empty(), weights)) {
+  for (const auto& slot :
+       model::enumerate_tensors(m.config(), m.loaded().head, !weights.mtp.empty(), weights)) {
     tensors[slot.name] = *slot.tensor;
     if (slot.linear != nullptr && slot.linear->scale_inv.defined()) {
       tensors[slot.name + "_scale_inv"] = slot.linear->scale_inv;
@@ -34,7 +35,8 @@ void expect_same_tensors(const PreTrainedModel& a, const PreTrainedModel& b) {
 }
 
 template <typename Model>
-Model expect_round_trip(const Model& model, const LoadOptions& options, int64_t max_shard_bytes = 5'000'000'000) {
+Model expect_round_trip(const Model& model, const LoadOptions& options,
+                        int64_t max_shard_bytes = 5'000'000'000) {
   const TemporaryFolder folder;
   model.save_pretrained(folder.path(), max_shard_bytes);
   const Model again = Model::from_pretrained(folder.path(), options);
@@ -47,14 +49,18 @@ Model expect_round_trip(const Model& model, const LoadOptions& options, int64_t 
 }
 
 TEST(SaveLoadTest, GoldenModelsInEveryDType) {
-  for (const char* name : {"causal_basic", "bf16_sharded", "fp8", "packed_experts", "tied_embeddings", "attention_bias",
-                           "no_q_lora", "all_dense", "yarn_legacy"}) {
-    for (const WeightDType dtype : {WeightDType::kAsStored, WeightDType::kFloat32, WeightDType::kBFloat16}) {
+  for (const char* name :
+       {"causal_basic", "bf16_sharded", "fp8", "packed_experts", "tied_embeddings",
+        "attention_bias", "no_q_lora", "all_dense", "yarn_legacy"}) {
+    for (const WeightDType dtype :
+         {WeightDType::kAsStored, WeightDType::kFloat32, WeightDType::kBFloat16}) {
       SCOPED_TRACE(name);
-      const auto model = DeepseekV3ForCausalLM::from_pretrained(golden_model(name), {.dtype = dtype});
+      const auto model =
+          DeepseekV3ForCausalLM::from_pretrained(golden_model(name), {.dtype = dtype});
       // What was converted needs no conversion when it is loaded again.
-      const auto again = expect_round_trip(model, {.attention = AttentionForm::kAuto,
-                                                   .deterministic = dtype == WeightDType::kFloat32});
+      const auto again = expect_round_trip(
+          model,
+          {.attention = AttentionForm::kAuto, .deterministic = dtype == WeightDType::kFloat32});
       DeepseekV3Config before = model.config(), after = again.config();
       before.original_json.clear();
       after.original_json.clear();
@@ -96,8 +102,10 @@ TEST(SaveLoadTest, CorrectionBiasKeepsAllItsBits) {
   TestCheckpoint checkpoint(tiny_config());
   Tensor& bias = checkpoint.tensors["model.layers.1.mlp.gate.e_score_correction_bias"];
   // Numbers that bf16 would round, as large as they are in the official model.
-  for (int64_t e = 0; e < bias.numel(); ++e) bias.as_mutable<float>()[e] = 14.123456f + 0.0123457f * static_cast<float>(e);
-  for (const WeightDType dtype : {WeightDType::kAsStored, WeightDType::kFloat32, WeightDType::kBFloat16}) {
+  for (int64_t e = 0; e < bias.numel(); ++e)
+    bias.as_mutable<float>()[e] = 14.123456f + 0.0123457f * static_cast<float>(e);
+  for (const WeightDType dtype :
+       {WeightDType::kAsStored, WeightDType::kFloat32, WeightDType::kBFloat16}) {
     const auto model = load(checkpoint, {.dtype = dtype, .deterministic = true});
     expect_same(model.loaded().weights.layers[1].moe.e_score_correction_bias, bias);
     const auto again = expect_round_trip(model, {.deterministic = true});
@@ -128,22 +136,29 @@ TEST(SaveLoadTest, MtpModuleWithoutCopiesSharesTheMainTables) {
   }
   const LoadOptions with_mtp{.load_mtp = true};
   const auto model = load(checkpoint, with_mtp);
-  EXPECT_EQ(model.loaded().weights.mtp[0].shared_head.weight.raw(), model.loaded().weights.lm_head.weight.raw());
+  EXPECT_EQ(model.loaded().weights.mtp[0].shared_head.weight.raw(),
+            model.loaded().weights.lm_head.weight.raw());
   expect_round_trip(model, with_mtp);
   // A model without a head has none to share; there is nothing of it to count or to save.
   const auto bare = load<DeepseekV3Model>(checkpoint, with_mtp);
-  EXPECT_EQ(bare.num_parameters(), model.num_parameters() - 2 * config.vocab_size * config.hidden_size);
+  EXPECT_EQ(bare.num_parameters(),
+            model.num_parameters() - 2 * config.vocab_size * config.hidden_size);
   const TemporaryFolder folder;
   bare.save_pretrained(folder.path());
-  EXPECT_EQ(DeepseekV3Model::from_pretrained(folder.path(), with_mtp).num_parameters(), bare.num_parameters());
+  EXPECT_EQ(DeepseekV3Model::from_pretrained(folder.path(), with_mtp).num_parameters(),
+            bare.num_parameters());
 }
 
 TEST(SaveLoadTest, ClassificationHeads) {
   DeepseekV3Config config = tiny_config();
   config.num_labels = 3;
   config.pad_token_id = 0;
-  expect_round_trip(load<DeepseekV3ForSequenceClassification>(TestCheckpoint(config, Head::kSequenceClassification)), {});
-  expect_round_trip(load<DeepseekV3ForTokenClassification>(TestCheckpoint(config, Head::kTokenClassification)), {});
+  expect_round_trip(load<DeepseekV3ForSequenceClassification>(
+                        TestCheckpoint(config, Head::kSequenceClassification)),
+                    {});
+  expect_round_trip(
+      load<DeepseekV3ForTokenClassification>(TestCheckpoint(config, Head::kTokenClassification)),
+      {});
   expect_round_trip(load<DeepseekV3Model>(TestCheckpoint(config, Head::kNone)), {});
   expect_round_trip(DeepseekV3Model::from_pretrained(golden_model("bare_model")), {});
 }
@@ -161,9 +176,10 @@ TEST(SaveLoadTest, SavedNamesAreTheOfficialOnes) {
   const TemporaryFolder folder;
   model.save_pretrained(folder.path());
   const Checkpoint checkpoint = Checkpoint::open(folder.path());
-  for (const char* name : {"model.embed_tokens.weight", "model.layers.1.mlp.experts.11.gate_proj.weight",
-                           "model.layers.1.mlp.gate.e_score_correction_bias", "model.norm.weight", "lm_head.weight",
-                           "model.layers.0.self_attn.kv_a_proj_with_mqa.weight"}) {
+  for (const char* name :
+       {"model.embed_tokens.weight", "model.layers.1.mlp.experts.11.gate_proj.weight",
+        "model.layers.1.mlp.gate.e_score_correction_bias", "model.norm.weight", "lm_head.weight",
+        "model.layers.0.self_attn.kv_a_proj_with_mqa.weight"}) {
     EXPECT_TRUE(checkpoint.contains(name)) << name;
   }
   const auto tied = DeepseekV3ForCausalLM::from_pretrained(golden_model("tied_embeddings"));
@@ -175,7 +191,8 @@ TEST(SaveLoadTest, Fp8StaysFp8WithItsScales) {
   const auto model = DeepseekV3ForCausalLM::from_pretrained(golden_model("fp8"));
   const TemporaryFolder folder;
   model.save_pretrained(folder.path(), 20000);
-  const Checkpoint before = Checkpoint::open(golden_model("fp8")), after = Checkpoint::open(folder.path());
+  const Checkpoint before = Checkpoint::open(golden_model("fp8")),
+                   after = Checkpoint::open(folder.path());
   EXPECT_EQ(before.names(), after.names());
   for (const std::string& name : before.names()) {
     const auto a = before.find(name), b = after.find(name);

@@ -43,8 +43,10 @@ TEST(StoriesTest, LogitsAfterThePrompts) {
   const Json all = expected();
   for (const Json& prompt : all["prompts"]) {
     const std::vector<int64_t> ids = prompt["ids"];
-    const auto out = model.forward({.input_ids = Tensor::from(std::span<const int64_t>(ids), {1, static_cast<int64_t>(ids.size())}),
-                                    .logits_to_keep = 1});
+    const auto out =
+        model.forward({.input_ids = Tensor::from(std::span<const int64_t>(ids),
+                                                 {1, static_cast<int64_t>(ids.size())}),
+                       .logits_to_keep = 1});
     for (const Json& top : prompt["first_logits_top5"]) {
       EXPECT_NEAR(out.logits.as<float>()[top[0].get<int64_t>()], top[1].get<float>(), 2e-4);
     }
@@ -58,7 +60,8 @@ TEST(StoriesTest, MtpModuleChoosesTheSameTokens) {
     std::vector<int64_t> ids = all["prompts"][i]["ids"];
     const std::vector<int64_t> greedy = all["prompts"][i]["greedy_ids"];
     ids.insert(ids.end(), greedy.begin(), greedy.end());
-    const Tensor input = Tensor::from(std::span<const int64_t>(ids), {1, static_cast<int64_t>(ids.size())});
+    const Tensor input =
+        Tensor::from(std::span<const int64_t>(ids), {1, static_cast<int64_t>(ids.size())});
     const auto out = model.forward({.input_ids = input});
     const auto mtp = model.forward_mtp(input, out.last_hidden_state);
     const auto logits = mtp.logits.as<float>();
@@ -66,7 +69,8 @@ TEST(StoriesTest, MtpModuleChoosesTheSameTokens) {
     const int64_t vocab = mtp.logits.dim(-1);
     for (size_t r = 0; r < argmax.size(); ++r) {
       const auto row = logits.subspan(r * vocab, vocab);
-      EXPECT_EQ(std::max_element(row.begin(), row.end()) - row.begin(), argmax[r]) << "prompt " << i << " row " << r;
+      EXPECT_EQ(std::max_element(row.begin(), row.end()) - row.begin(), argmax[r])
+          << "prompt " << i << " row " << r;
     }
   }
 }

@@ -9,7 +9,8 @@ namespace dsv3::model {
 namespace {
 
 bool is_float_type(DType dtype) {
-  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 ||
+         dtype == DType::kBF16;
 }
 
 int64_t blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
@@ -28,7 +29,8 @@ std::optional<ExpertName> parse_expert(const std::string& name) {
   const char* begin = name.data() + at + kMark.size();
   const auto [end, error] = std::from_chars(begin, name.data() + name.size(), e.expert);
   if (error != std::errc()) return std::nullopt;
-  e.projection = std::string(end + 1, name.data() + name.size() - std::string_view(".weight").size());
+  e.projection =
+      std::string(end + 1, name.data() + name.size() - std::string_view(".weight").size());
   return e;
 }
 
@@ -36,13 +38,15 @@ std::optional<ExpertName> parse_expert(const std::string& name) {
 int64_t layer_of(std::string_view name) {
   const size_t at = name.find("layers.");
   int64_t layer = -1;
-  if (at != std::string_view::npos) std::from_chars(name.data() + at + 7, name.data() + name.size(), layer);
+  if (at != std::string_view::npos)
+    std::from_chars(name.data() + at + 7, name.data() + name.size(), layer);
   return layer;
 }
 
 class Mapper {
  public:
-  Mapper(const DeepseekV3Config& config, const Checkpoint& checkpoint) : c_(config), checkpoint_(checkpoint) {}
+  Mapper(const DeepseekV3Config& config, const Checkpoint& checkpoint)
+      : c_(config), checkpoint_(checkpoint) {}
 
   void map(const TensorSlot& slot) {
     TensorSource source{slot};
@@ -67,14 +71,16 @@ class Mapper {
  private:
   bool find_plain(const TensorSlot& slot, TensorSource& source) {
     std::string name = slot.name;
-    if (!checkpoint_.find(name) && slot.in_trunk) name = slot.name.substr(std::string_view("model.").size());
+    if (!checkpoint_.find(name) && slot.in_trunk)
+      name = slot.name.substr(std::string_view("model.").size());
     if (!checkpoint_.find(name)) return false;
     source.name = name;
     used_.insert(name);
     return true;
   }
 
-  // gate_up_proj [experts, 2 intermediate, hidden], gate rows first; down_proj [experts, hidden, intermediate].
+  // gate_up_proj [experts, 2 intermediate, hidden], gate rows first; down_proj [experts, hidden,
+  // intermediate].
   bool find_packed(const TensorSlot& slot, TensorSource& source) {
     const auto expert = parse_expert(slot.name);
     if (!expert) return false;
@@ -83,7 +89,8 @@ class Mapper {
     packed.name = expert->prefix + (is_down ? ".down_proj" : ".gate_up_proj");
     const int64_t rows = slot.shape[0];
     source.expert = expert->expert;
-    source.rows = {expert->projection == "up_proj" ? rows : 0, expert->projection == "up_proj" ? 2 * rows : rows};
+    source.rows = {expert->projection == "up_proj" ? rows : 0,
+                   expert->projection == "up_proj" ? 2 * rows : rows};
     if (!find_plain(packed, source)) return false;
     check(packed, {c_.n_routed_experts, is_down ? rows : 2 * rows, slot.shape[1]}, source);
     return true;
@@ -101,8 +108,10 @@ class Mapper {
       if (!is_float_type(info.dtype)) mismatch("F32, BF16, F16, F64 or F8_E4M3");
       return;
     }
-    if (slot.role != TensorRole::kLinear) return mismatch("F32, BF16, F16 or F64 (only linear weights can be FP8)");
-    if (!c_.quantization_config) return mismatch("no FP8, since config.json has no quantization_config");
+    if (slot.role != TensorRole::kLinear)
+      return mismatch("F32, BF16, F16 or F64 (only linear weights can be FP8)");
+    if (!c_.quantization_config)
+      return mismatch("no FP8, since config.json has no quantization_config");
     check_scale(shape, source, mismatch);
   }
 
@@ -121,12 +130,14 @@ class Mapper {
       return add_once(map_.missing, source.scale_name);
     }
     if (source.rows.first % block_rows != 0) {
-      return mismatch(fmt::format("gate rows in whole blocks of {} (packed FP8 experts)", block_rows));
+      return mismatch(
+          fmt::format("gate rows in whole blocks of {} (packed FP8 experts)", block_rows));
     }
     Shape expected = shape;
     expected.end()[-2] = blocks(shape.end()[-2], block_rows);
     expected.end()[-1] = blocks(shape.end()[-1], c_.quantization_config->block_cols);
-    if (scale->shape != expected || !(is_float_type(scale->dtype) || scale->dtype == DType::kF8E8M0)) {
+    if (scale->shape != expected ||
+        !(is_float_type(scale->dtype) || scale->dtype == DType::kF8E8M0)) {
       add_once(map_.mismatched, fmt::format("{}: expected F32 {}, found {} {}", source.scale_name,
                                             shape_string(expected), dtype_name(scale->dtype),
                                             shape_string(scale->shape)));
@@ -168,8 +179,8 @@ std::string TensorMap::report() const {
   return text;
 }
 
-TensorMap map_tensors(const DeepseekV3Config& config, Head head, bool mtp, const Checkpoint& checkpoint,
-                      ModelWeights& weights) {
+TensorMap map_tensors(const DeepseekV3Config& config, Head head, bool mtp,
+                      const Checkpoint& checkpoint, ModelWeights& weights) {
   Mapper mapper(config, checkpoint);
   for (const TensorSlot& slot : enumerate_tensors(config, head, mtp, weights)) mapper.map(slot);
   return mapper.finish(head, mtp);

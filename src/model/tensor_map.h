@@ -15,7 +15,8 @@ struct TensorSource {
   TensorSlot slot;
   std::string name;        ///< in the checkpoint; "" for an optional tensor that it does not have
   std::string scale_name;  ///< of the FP8 scales, or ""
-  /// Expert weights packed as [experts, rows, cols] (transformers 5): which expert and which of its rows.
+  /// Expert weights packed as [experts, rows, cols] (transformers 5): which expert and which of its
+  /// rows.
   std::optional<int64_t> expert;
   std::pair<int64_t, int64_t> rows = {0, 0};
 };
@@ -32,10 +33,11 @@ struct TensorMap {
   std::string report() const;
 };
 
-/// Finds every tensor of the model: official names, names without "model." (files of a bare model), experts packed as
-/// `mlp.experts.gate_up_proj` and `mlp.experts.down_proj`, FP8 scales as `<name>_scale_inv`. Reads headers only.
-/// What another head or a module that was not asked for owns (lm_head, score, MTP layers, rotary tables) is not unexpected.
-TensorMap map_tensors(const DeepseekV3Config& config, Head head, bool mtp, const Checkpoint& checkpoint,
-                      ModelWeights& weights);
+/// Finds every tensor of the model: official names, names without "model." (files of a bare model),
+/// experts packed as `mlp.experts.gate_up_proj` and `mlp.experts.down_proj`, FP8 scales as
+/// `<name>_scale_inv`. Reads headers only. What another head or a module that was not asked for
+/// owns (lm_head, score, MTP layers, rotary tables) is not unexpected.
+TensorMap map_tensors(const DeepseekV3Config& config, Head head, bool mtp,
+                      const Checkpoint& checkpoint, ModelWeights& weights);
 
 }  // namespace dsv3::model

@@ -52,8 +52,8 @@ struct TestCheckpoint {
   DeepseekV3Config config;
   std::map<std::string, Tensor> tensors;
 
-  explicit TestCheckpoint(const DeepseekV3Config& c, model::Head head = model::Head::kCausalLm, bool mtp = false,
-                          uint32_t seed = 1)
+  explicit TestCheckpoint(const DeepseekV3Config& c, model::Head head = model::Head::kCausalLm,
+                          bool mtp = false, uint32_t seed = 1)
       : config(c) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
@@ -80,15 +80,16 @@ struct TestCheckpoint {
     std::vector<float> gate_up, down;
     for (int64_t e = 0; e < config.n_routed_experts; ++e) {
       for (const char* projection : {"gate_proj", "up_proj", "down_proj"}) {
-        const auto node = tensors.extract(prefix + std::to_string(e) + "." + projection + ".weight");
+        const auto node =
+            tensors.extract(prefix + std::to_string(e) + "." + projection + ".weight");
         const auto values = node.mapped().as<float>();
         auto& to = std::string_view(projection) == "down_proj" ? down : gate_up;
         to.insert(to.end(), values.begin(), values.end());
       }
     }
-    tensors[prefix + "gate_up_proj"] =
-        Tensor::from(std::span<const float>(gate_up),
-                     {config.n_routed_experts, 2 * config.moe_intermediate_size, config.hidden_size});
+    tensors[prefix + "gate_up_proj"] = Tensor::from(
+        std::span<const float>(gate_up),
+        {config.n_routed_experts, 2 * config.moe_intermediate_size, config.hidden_size});
     tensors[prefix + "down_proj"] =
         Tensor::from(std::span<const float>(down),
                      {config.n_routed_experts, config.hidden_size, config.moe_intermediate_size});
@@ -125,7 +126,9 @@ inline Tensor id_rows(const std::vector<std::vector<int64_t>>& rows) {
   return Tensor::from(std::span<const int64_t>(flat),
                       {static_cast<int64_t>(rows.size()), static_cast<int64_t>(rows[0].size())});
 }
-inline Tensor id_row(const std::vector<int64_t>& row) { return id_rows(std::vector<std::vector<int64_t>>{row}); }
+inline Tensor id_row(const std::vector<int64_t>& row) {
+  return id_rows(std::vector<std::vector<int64_t>>{row});
+}
 
 /// The numbers of one column of [batch, columns, width].
 inline std::vector<float> column_of(const Tensor& t, int64_t row, int64_t column) {

@@ -44,7 +44,8 @@ class Enumerator {
     linear(name + ".kv_a_proj_with_mqa", kv_a, c_.hidden_size, w.kv_a_proj_with_mqa);
     if (c_.attention_bias) bias(name + ".kv_a_proj_with_mqa", kv_a, w.kv_a_proj_with_mqa);
     norm(name + ".kv_a_layernorm", c_.kv_lora_rank, w.kv_a_layernorm);
-    linear(name + ".kv_b_proj", heads * (c_.qk_nope_head_dim + c_.v_head_dim), c_.kv_lora_rank, w.kv_b_proj);
+    linear(name + ".kv_b_proj", heads * (c_.qk_nope_head_dim + c_.v_head_dim), c_.kv_lora_rank,
+           w.kv_b_proj);
     linear(name + ".o_proj", c_.hidden_size, heads * c_.v_head_dim, w.o_proj);
     if (c_.attention_bias) bias(name + ".o_proj", c_.hidden_size, w.o_proj);
   }
@@ -54,15 +55,19 @@ class Enumerator {
     attention(name + ".self_attn", w.self_attn);
     norm(name + ".post_attention_layernorm", c_.hidden_size, w.post_attention_layernorm);
     if (!c_.is_moe_layer(index)) return mlp(name + ".mlp", c_.intermediate_size, w.mlp);
-    linear(name + ".mlp.gate", c_.n_routed_experts, c_.hidden_size, w.moe.gate, TensorRole::kRouter);
-    slots_.push_back({name + ".mlp.gate.e_score_correction_bias", {c_.n_routed_experts},
-                      TensorRole::kCorrectionBias, &w.moe.e_score_correction_bias});
+    linear(name + ".mlp.gate", c_.n_routed_experts, c_.hidden_size, w.moe.gate,
+           TensorRole::kRouter);
+    slots_.push_back({name + ".mlp.gate.e_score_correction_bias",
+                      {c_.n_routed_experts},
+                      TensorRole::kCorrectionBias,
+                      &w.moe.e_score_correction_bias});
     w.moe.experts.resize(c_.n_routed_experts);
     for (int64_t e = 0; e < c_.n_routed_experts; ++e) {
       mlp(fmt::format("{}.mlp.experts.{}", name, e), c_.moe_intermediate_size, w.moe.experts[e]);
     }
     if (c_.n_shared_experts > 0) {
-      mlp(name + ".mlp.shared_experts", c_.moe_intermediate_size * c_.n_shared_experts, w.moe.shared_experts);
+      mlp(name + ".mlp.shared_experts", c_.moe_intermediate_size * c_.n_shared_experts,
+          w.moe.shared_experts);
     }
   }
 
@@ -71,7 +76,8 @@ class Enumerator {
     slots_.back().optional = true;
     norm(name + ".enorm", c_.hidden_size, w.enorm);
     norm(name + ".hnorm", c_.hidden_size, w.hnorm);
-    linear(name + ".eh_proj", c_.hidden_size, 2 * c_.hidden_size, w.eh_proj, TensorRole::kEmbedding);
+    linear(name + ".eh_proj", c_.hidden_size, 2 * c_.hidden_size, w.eh_proj,
+           TensorRole::kEmbedding);
     layer(name, index, w.layer);
     norm(name + ".shared_head.norm", c_.hidden_size, w.shared_head_norm);
     embedding(name + ".shared_head.head", w.shared_head);
@@ -106,7 +112,8 @@ std::vector<TensorSlot> enumerate_tensors(const DeepseekV3Config& config, Head h
     e.mtp(fmt::format("model.layers.{}", index), index, weights.mtp[i]);
   }
   const size_t trunk = e.slots().size();
-  if (head == Head::kCausalLm && !config.tie_word_embeddings) e.embedding("lm_head", weights.lm_head);
+  if (head == Head::kCausalLm && !config.tie_word_embeddings)
+    e.embedding("lm_head", weights.lm_head);
   if (head == Head::kSequenceClassification || head == Head::kTokenClassification) {
     e.linear("score", config.num_labels, config.hidden_size, weights.score, TensorRole::kEmbedding);
     if (head == Head::kTokenClassification) e.bias("score", config.num_labels, weights.score);

@@ -8,7 +8,8 @@ namespace dsv3::ops {
 void embed(std::span<const int64_t> ids, const LinearWeight& table, Matrix y) {
   const kernels::WeightView view = table.view();
   if (y.rows != static_cast<int64_t>(ids.size()) || y.cols != view.cols) {
-    fail("embed: {} tokens of a table [{}, {}] do not fill [{}, {}]", ids.size(), view.rows, view.cols, y.rows, y.cols);
+    fail("embed: {} tokens of a table [{}, {}] do not fill [{}, {}]", ids.size(), view.rows,
+         view.cols, y.rows, y.cols);
   }
   for (size_t t = 0; t < ids.size(); ++t) {
     if (ids[t] < 0 || ids[t] >= view.rows) {

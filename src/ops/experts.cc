@@ -15,7 +15,7 @@ namespace {
 // One network and the tokens that go through it.
 struct Job {
   const MlpWeights* weights;
-  std::span<const int32_t> tokens;      // rows of x
+  std::span<const int32_t> tokens;       // rows of x
   std::span<const float> token_weights;  // empty: all 1
   int64_t first_hidden = 0;              // where its [tokens, intermediate] activations are
 };
@@ -33,7 +33,8 @@ Matrix hidden_of(const Job& job, float* hidden) {
           job.weights->intermediate_size()};
 }
 
-// The input of the networks as it is, and as FP8 weights take it (the same if activations are not quantised).
+// The input of the networks as it is, and as FP8 weights take it (the same if activations are not
+// quantised).
 struct Inputs {
   Matrix plain, quantised;
   kernels::ActivationRows rows_for(const LinearWeight& w, const Job& job) const {
@@ -49,9 +50,10 @@ void gate_up(const Inputs& x, const GateUpTask& task, Matrix hidden) {
   float* gate = scratch.get(2 * m * width);
   float* up = gate + m * width;
   const MlpWeights& w = *task.job->weights;
-  kernels::gemm_nt(m, x.rows_for(w.gate_proj, *task.job), w.gate_proj.view().slice_rows(task.begin, task.end), gate,
-                   width);
-  kernels::gemm_nt(m, x.rows_for(w.up_proj, *task.job), w.up_proj.view().slice_rows(task.begin, task.end), up, width);
+  kernels::gemm_nt(m, x.rows_for(w.gate_proj, *task.job),
+                   w.gate_proj.view().slice_rows(task.begin, task.end), gate, width);
+  kernels::gemm_nt(m, x.rows_for(w.up_proj, *task.job),
+                   w.up_proj.view().slice_rows(task.begin, task.end), up, width);
   for (int64_t i = 0; i < m; ++i) {
     kernels::swiglu(gate + i * width, up + i * width, width, hidden.row(i) + task.begin);
   }
@@ -64,8 +66,8 @@ void down(std::span<const Job> jobs, float* hidden, int64_t begin, int64_t end, 
   for (const Job& job : jobs) {
     const Matrix h = hidden_of(job, hidden);
     float* out = scratch.get(h.rows * width);
-    kernels::gemm_nt(h.rows, {h.data, h.stride}, job.weights->down_proj.view().slice_rows(begin, end), out,
-                     width);
+    kernels::gemm_nt(h.rows, {h.data, h.stride},
+                     job.weights->down_proj.view().slice_rows(begin, end), out, width);
     for (int64_t i = 0; i < h.rows; ++i) {
       const float weight = job.token_weights.empty() ? 1.0f : job.token_weights[i];
       kernels::axpy(weight, out + i * width, width, y.row(job.tokens[i]) + begin);
@@ -126,8 +128,8 @@ void mixture_of_experts(Matrix x, const Routing& routing, int64_t num_experts_pe
                         Fp8Activations fp8) {
   const int64_t pairs = x.rows * num_experts_per_tok;
   if (static_cast<int64_t>(routing.experts.size()) != pairs) {
-    fail("mixture_of_experts: {} choices for {} tokens of {} experts each", routing.experts.size(), x.rows,
-         num_experts_per_tok);
+    fail("mixture_of_experts: {} choices for {} tokens of {} experts each", routing.experts.size(),
+         x.rows, num_experts_per_tok);
   }
   // Counting sort of the (token, choice) pairs by expert.
   std::vector<int64_t> first(experts.size() + 1, 0);

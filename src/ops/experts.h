@@ -18,11 +18,11 @@ struct MlpWeights {
 /// y = mlp(x), [tokens, hidden]. y must not be x.
 void mlp(Matrix x, const MlpWeights& w, Matrix y, Fp8Activations fp8 = Fp8Activations::kNone);
 
-/// y = sum over each token's chosen experts of weight * expert(x), plus shared(x); `shared` may be null.
-/// Tokens are sorted by expert once, and all experts run as two grouped products (gate and up with SwiGLU;
-/// down with the weighted sum), whose tasks are tiles of an expert's rows. An output channel's sum goes over the
-/// experts in ascending order, the shared one last, whatever the batch. y must not be x.
-/// Source: DeepseekV3MoE, report equation 12.
+/// y = sum over each token's chosen experts of weight * expert(x), plus shared(x); `shared` may be
+/// null. Tokens are sorted by expert once, and all experts run as two grouped products (gate and up
+/// with SwiGLU; down with the weighted sum), whose tasks are tiles of an expert's rows. An output
+/// channel's sum goes over the experts in ascending order, the shared one last, whatever the batch.
+/// y must not be x. Source: DeepseekV3MoE, report equation 12.
 void mixture_of_experts(Matrix x, const Routing& routing, int64_t num_experts_per_tok,
                         std::span<const MlpWeights> experts, const MlpWeights* shared, Matrix y,
                         Fp8Activations fp8 = Fp8Activations::kNone);

@@ -10,7 +10,8 @@
 namespace dsv3::ops {
 namespace {
 
-MlpWeights random_mlp(int64_t hidden, int64_t intermediate, Random& random, DType dtype = DType::kF32) {
+MlpWeights random_mlp(int64_t hidden, int64_t intermediate, Random& random,
+                      DType dtype = DType::kF32) {
   if (dtype == DType::kF8E4M3) {
     return {random.fp8_weight(intermediate, hidden), random.fp8_weight(intermediate, hidden),
             random.fp8_weight(hidden, intermediate)};
@@ -64,7 +65,8 @@ Routing random_routing(const Case& c, Random& random) {
   for (int64_t t = 0; t < c.tokens; ++t) {
     std::vector<int32_t> all(c.experts);
     for (int64_t e = 0; e < c.experts; ++e) all[e] = static_cast<int32_t>(e);
-    for (int64_t k = 0; k < c.per_token; ++k) std::swap(all[k], all[random.integer(k, c.experts - 1)]);
+    for (int64_t k = 0; k < c.per_token; ++k)
+      std::swap(all[k], all[random.integer(k, c.experts - 1)]);
     std::sort(all.begin(), all.begin() + c.per_token);
     routing.experts.insert(routing.experts.end(), all.begin(), all.begin() + c.per_token);
     for (int64_t k = 0; k < c.per_token; ++k) routing.weights.push_back(std::fabs(random.normal()));
@@ -73,8 +75,8 @@ Routing random_routing(const Case& c, Random& random) {
 }
 
 // The naive loop over tokens and their experts.
-void expect_equals_loop(const Case& c, Rows& x, const Routing& routing, const std::vector<MlpWeights>& experts,
-                        const MlpWeights* shared) {
+void expect_equals_loop(const Case& c, Rows& x, const Routing& routing,
+                        const std::vector<MlpWeights>& experts, const MlpWeights* shared) {
   Rows y(c.tokens, c.hidden, NAN);
   mixture_of_experts(x.matrix(), routing, c.per_token, experts, shared, y.matrix());
   for (int64_t t = 0; t < c.tokens; ++t) {
@@ -84,7 +86,8 @@ void expect_equals_loop(const Case& c, Rows& x, const Routing& routing, const st
       for (int64_t i = 0; i < c.hidden; ++i) {
         const double term = weight * out[i].value;
         expected[i].value += term;
-        expected[i].error += weight * out[i].error + static_cast<double>(c.per_token + 2) * kRounding * std::fabs(term);
+        expected[i].error += weight * out[i].error +
+                             static_cast<double>(c.per_token + 2) * kRounding * std::fabs(term);
       }
     };
     for (int64_t k = 0; k < c.per_token; ++k) {
@@ -93,7 +96,8 @@ void expect_equals_loop(const Case& c, Rows& x, const Routing& routing, const st
     if (shared != nullptr) add(*shared, 1);
     for (int64_t i = 0; i < c.hidden; ++i) {
       ASSERT_NEAR(y.at(t, i), expected[i].value, expected[i].error)
-          << "token " << t << " of " << c.tokens << ", channel " << i << ", " << dtype_name(c.dtype);
+          << "token " << t << " of " << c.tokens << ", channel " << i << ", "
+          << dtype_name(c.dtype);
     }
   }
 }
@@ -106,7 +110,8 @@ TEST(ExpertsTest, MixtureEqualsALoopOverTokens) {
                                          {48, 33, 6, 1, 17, DType::kBF16},
                                          {150, 136, 3, 2, 5, DType::kF8E4M3}}) {
     std::vector<MlpWeights> experts;
-    for (int64_t e = 0; e < c.experts; ++e) experts.push_back(random_mlp(c.hidden, c.intermediate, random, c.dtype));
+    for (int64_t e = 0; e < c.experts; ++e)
+      experts.push_back(random_mlp(c.hidden, c.intermediate, random, c.dtype));
     const MlpWeights shared = random_mlp(c.hidden, 2 * c.intermediate, random, c.dtype);
     Rows x = random.rows(c.tokens, c.hidden);
     const Routing routing = random_routing(c, random);
@@ -119,7 +124,8 @@ TEST(ExpertsTest, AllTokensOnOneExpertAndNoneOnTheOthers) {
   Random random(2);
   const Case c{48, 20, 4, 1, 70};
   std::vector<MlpWeights> experts;
-  for (int64_t e = 0; e < c.experts; ++e) experts.push_back(random_mlp(c.hidden, c.intermediate, random));
+  for (int64_t e = 0; e < c.experts; ++e)
+    experts.push_back(random_mlp(c.hidden, c.intermediate, random));
   Rows x = random.rows(c.tokens, c.hidden);
   const Routing routing{std::vector<int32_t>(c.tokens, 2), std::vector<float>(c.tokens, 0.5f)};
   expect_equals_loop(c, x, routing, experts, nullptr);
@@ -130,12 +136,15 @@ TEST(ExpertsTest, ATokensResultIsTheSameAloneInABatchAndWithAnyNumberOfThreads) 
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF8E4M3}) {
     const Case c{150, 40, 6, 3, 37, dtype};
     std::vector<MlpWeights> experts;
-    for (int64_t e = 0; e < c.experts; ++e) experts.push_back(random_mlp(c.hidden, c.intermediate, random, dtype));
+    for (int64_t e = 0; e < c.experts; ++e)
+      experts.push_back(random_mlp(c.hidden, c.intermediate, random, dtype));
     const MlpWeights shared = random_mlp(c.hidden, c.intermediate, random, dtype);
-    Rows x = random.rows(c.tokens, c.hidden), together(c.tokens, c.hidden), alone(c.tokens, c.hidden);
+    Rows x = random.rows(c.tokens, c.hidden), together(c.tokens, c.hidden),
+         alone(c.tokens, c.hidden);
     const Routing routing = random_routing(c, random);
     for (const auto fp8 : {Fp8Activations::kNone, Fp8Activations::kDynamic}) {
-      mixture_of_experts(x.matrix(), routing, c.per_token, experts, &shared, together.matrix(), fp8);
+      mixture_of_experts(x.matrix(), routing, c.per_token, experts, &shared, together.matrix(),
+                         fp8);
       for (int64_t t = 0; t < c.tokens; ++t) {
         const auto begin = t * c.per_token, end = begin + c.per_token;
         const Routing one{{routing.experts.begin() + begin, routing.experts.begin() + end},
@@ -147,7 +156,8 @@ TEST(ExpertsTest, ATokensResultIsTheSameAloneInABatchAndWithAnyNumberOfThreads) 
       for (const int threads : {1, 2, 3}) {
         const ThreadCount count(threads);
         mixture_of_experts(x.matrix(), routing, c.per_token, experts, &shared, alone.matrix(), fp8);
-        EXPECT_TRUE(same_bits(together.data, alone.data)) << dtype_name(dtype) << ", " << threads << " threads";
+        EXPECT_TRUE(same_bits(together.data, alone.data))
+            << dtype_name(dtype) << ", " << threads << " threads";
       }
     }
   }
@@ -162,7 +172,8 @@ TEST(ExpertsTest, AnMlpIsASharedExpertByItself) {
   EXPECT_TRUE(same_bits(y.data, mixed.data));
 }
 
-// Checkpoints may leave some modules out of FP8 (modules_to_not_convert): their inputs are not to be quantised.
+// Checkpoints may leave some modules out of FP8 (modules_to_not_convert): their inputs are not to
+// be quantised.
 TEST(ExpertsTest, OnlyInputsOfFp8WeightsAreQuantised) {
   Random random(5);
   const int64_t hidden = 130, intermediate = 20;
@@ -170,12 +181,14 @@ TEST(ExpertsTest, OnlyInputsOfFp8WeightsAreQuantised) {
   const MlpWeights shared = random_mlp(hidden, intermediate, random);
   Rows x = random.rows(3, hidden), y(3, hidden), routed_only(3, hidden), shared_only(3, hidden);
   const Routing none{std::vector<int32_t>(3, 0), std::vector<float>(3, 0.0f)};
-  mixture_of_experts(x.matrix(), none, 1, std::span(&routed, 1), &shared, y.matrix(), Fp8Activations::kDynamic);
+  mixture_of_experts(x.matrix(), none, 1, std::span(&routed, 1), &shared, y.matrix(),
+                     Fp8Activations::kDynamic);
   mlp(x.matrix(), shared, shared_only.matrix());
   EXPECT_EQ(y.data, shared_only.data);
 
   const Routing all{std::vector<int32_t>(3, 0), std::vector<float>(3, 1.0f)};
-  mixture_of_experts(x.matrix(), all, 1, std::span(&routed, 1), nullptr, y.matrix(), Fp8Activations::kDynamic);
+  mixture_of_experts(x.matrix(), all, 1, std::span(&routed, 1), nullptr, y.matrix(),
+                     Fp8Activations::kDynamic);
   mlp(x.matrix(), routed, routed_only.matrix(), Fp8Activations::kDynamic);
   EXPECT_EQ(y.data, routed_only.data);
 }
@@ -192,7 +205,8 @@ TEST(ExpertsTest, ChoicesThatDoNotFitTheTokensAreRefused) {
   Random random(7);
   const std::vector<MlpWeights> experts = {random_mlp(16, 8, random)};
   Rows x(2, 16), y(2, 16);
-  EXPECT_THROW(mixture_of_experts(x.matrix(), {{0}, {1.0f}}, 1, experts, nullptr, y.matrix()), Error);
+  EXPECT_THROW(mixture_of_experts(x.matrix(), {{0}, {1.0f}}, 1, experts, nullptr, y.matrix()),
+               Error);
 }
 
 }  // namespace

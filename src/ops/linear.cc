@@ -11,7 +11,9 @@
 namespace dsv3::ops {
 
 kernels::WeightView LinearWeight::view() const {
-  kernels::WeightView v{.data = weight.raw(), .rows = weight.dim(0), .cols = weight.dim(1),
+  kernels::WeightView v{.data = weight.raw(),
+                        .rows = weight.dim(0),
+                        .cols = weight.dim(1),
                         .row_stride = weight.dim(1)};
   switch (weight.dtype()) {
     case DType::kF32:
@@ -40,15 +42,16 @@ kernels::WeightView LinearWeight::view() const {
 void fake_quantize(Matrix x, Fp8Activations fp8, Matrix y) {
   thread_pool().parallel_for(x.rows, [&](int64_t i) {
     kernels::quantize_dequantize_e4m3(x.row(i), x.cols, kActivationGroup,
-                                      fp8 == Fp8Activations::kDynamicPowerOfTwo, y.row(i), nullptr, nullptr);
+                                      fp8 == Fp8Activations::kDynamicPowerOfTwo, y.row(i), nullptr,
+                                      nullptr);
   });
 }
 
 void linear(Matrix x, const LinearWeight& w, Matrix y, Fp8Activations fp8) {
   const kernels::WeightView view = w.view();
   if (x.cols != view.cols || y.cols != view.rows || x.rows != y.rows) {
-    fail("linear: [{}, {}] times a weight [{}, {}] does not give [{}, {}]", x.rows, x.cols, view.rows,
-         view.cols, y.rows, y.cols);
+    fail("linear: [{}, {}] times a weight [{}, {}] does not give [{}, {}]", x.rows, x.cols,
+         view.rows, view.cols, y.rows, y.cols);
   }
   if (w.bias.defined() && w.bias.numel() != view.rows) {
     fail("linear: a bias of {} for {} output channels", w.bias.numel(), view.rows);
@@ -65,7 +68,8 @@ void linear(Matrix x, const LinearWeight& w, Matrix y, Fp8Activations fp8) {
   const float* bias = w.bias.defined() ? w.bias.as<float>().data() : nullptr;
   thread_pool().parallel_for((view.rows + tile - 1) / tile, [&](int64_t task) {
     const int64_t begin = task * tile, end = std::min(view.rows, begin + tile);
-    kernels::gemm_nt(x.rows, {x.data, x.stride}, view.slice_rows(begin, end), y.data + begin, y.stride);
+    kernels::gemm_nt(x.rows, {x.data, x.stride}, view.slice_rows(begin, end), y.data + begin,
+                     y.stride);
     if (bias == nullptr) return;
     for (int64_t i = 0; i < y.rows; ++i) kernels::add(bias + begin, end - begin, y.row(i) + begin);
   });

@@ -8,8 +8,8 @@ namespace dsv3::ops {
 
 /// How the input of an FP8 linear is treated.
 enum class Fp8Activations : uint8_t {
-  kNone,              ///< weight-only: float32 activations
-  kDynamic,           ///< quantised per token and 128 channels before each FP8 linear, float32 scales
+  kNone,     ///< weight-only: float32 activations
+  kDynamic,  ///< quantised per token and 128 channels before each FP8 linear, float32 scales
   kDynamicPowerOfTwo  ///< the same with scales rounded up to a power of two (scale_fmt "ue8m0")
 };
 
@@ -31,8 +31,8 @@ struct LinearWeight {
 /// Channels that share a scale when activations are quantised (kernel.py: block_size).
 inline constexpr int64_t kActivationGroup = 128;
 
-/// y[t, :] = x[t, :] W^T + b for all rows t, split over the threads. x: [tokens, in], y: [tokens, out].
-/// Source: torch.nn.Linear; FP8: fp8_gemm and weight_dequant of DeepSeek's kernel.py.
+/// y[t, :] = x[t, :] W^T + b for all rows t, split over the threads. x: [tokens, in], y: [tokens,
+/// out]. Source: torch.nn.Linear; FP8: fp8_gemm and weight_dequant of DeepSeek's kernel.py.
 void linear(Matrix x, const LinearWeight& w, Matrix y, Fp8Activations fp8 = Fp8Activations::kNone);
 
 /// Quantises and dequantises each row in groups of kActivationGroup channels; y may be x.

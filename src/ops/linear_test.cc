@@ -21,7 +21,8 @@ void expect_equals_loop(Rows& x, const LinearWeight& w) {
         sum += double{x.at(t, k)} * weights.at(n, k);
         magnitude += std::fabs(double{x.at(t, k)} * weights.at(n, k));
       }
-      ASSERT_NEAR(y.at(t, n), sum, static_cast<double>(x.cols + 1) * kRounding * magnitude) << t << ", " << n;
+      ASSERT_NEAR(y.at(t, n), sum, static_cast<double>(x.cols + 1) * kRounding * magnitude)
+          << t << ", " << n;
     }
   }
 }
@@ -31,8 +32,8 @@ TEST(LinearTest, EqualsALoopInEveryFormatWithAndWithoutBias) {
   for (const auto& [tokens, in, out] :
        std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {3, 17, 5}, {2, 150, 300}, {33, 64, 129}}) {
     Rows x = random.rows(tokens, in);
-    for (LinearWeight w : {random.weight(out, in), random.weight(out, in, DType::kBF16), random.fp8_weight(out, in),
-                           random.fp8_weight(out, in, 32)}) {
+    for (LinearWeight w : {random.weight(out, in), random.weight(out, in, DType::kBF16),
+                           random.fp8_weight(out, in), random.fp8_weight(out, in, 32)}) {
       expect_equals_loop(x, w);
       w.bias = random.tensor({out});
       expect_equals_loop(x, w);
@@ -42,10 +43,12 @@ TEST(LinearTest, EqualsALoopInEveryFormatWithAndWithoutBias) {
 
 TEST(LinearTest, BatchSizeAndThreadsChangeNoBit) {
   Random random(2);
-  for (const LinearWeight& w : {random.weight(200, 70), random.weight(200, 70, DType::kBF16), random.fp8_weight(200, 140)}) {
+  for (const LinearWeight& w : {random.weight(200, 70), random.weight(200, 70, DType::kBF16),
+                                random.fp8_weight(200, 140)}) {
     Rows x = random.rows(50, w.in_features()), y(50, 200), other(50, 200);
     linear(x.matrix(), w, y.matrix());
-    for (int64_t t = 0; t < 50; ++t) linear(x.matrix().row_range(t, t + 1), w, other.matrix().row_range(t, t + 1));
+    for (int64_t t = 0; t < 50; ++t)
+      linear(x.matrix().row_range(t, t + 1), w, other.matrix().row_range(t, t + 1));
     EXPECT_TRUE(same_bits(y.data, other.data));
     for (const int threads : {1, 2, 3}) {
       const ThreadCount count(threads);
@@ -63,7 +66,8 @@ TEST(LinearTest, ReadsAndWritesStridedRows) {
   linear(x.matrix(), w, y.matrix());
   linear(wide.matrix().columns(3, 10), w, wide_y.matrix().columns(5, 6));
   for (int64_t t = 0; t < 4; ++t) {
-    for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(wide_y.at(t, i), i >= 5 && i < 11 ? y.at(t, i - 5) : 7);
+    for (int64_t i = 0; i < 20; ++i)
+      EXPECT_EQ(wide_y.at(t, i), i >= 5 && i < 11 ? y.at(t, i - 5) : 7);
   }
 }
 
@@ -133,7 +137,8 @@ TEST(NormTest, DividesByTheRootMeanSquare) {
       const double root = std::sqrt(sum / static_cast<double>(cols) + 1e-6);
       for (int64_t i = 0; i < cols; ++i) {
         const double expected = x.at(t, i) / root * weight.as<float>()[i];
-        ASSERT_NEAR(y.at(t, i), expected, (static_cast<double>(cols) + 8) * kRounding * std::fabs(expected));
+        ASSERT_NEAR(y.at(t, i), expected,
+                    (static_cast<double>(cols) + 8) * kRounding * std::fabs(expected));
       }
     }
     rms_norm(x.matrix(), weight, 1e-6f, x.matrix());

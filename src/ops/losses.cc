@@ -17,7 +17,8 @@ double negative_log_likelihood(std::span<const float> logits, int64_t label) {
   return std::log(sum) + (double{maximum} - logits[label]);
 }
 
-double cross_entropy(Matrix logits, std::span<const int64_t> labels, std::optional<double> num_items) {
+double cross_entropy(Matrix logits, std::span<const int64_t> labels,
+                     std::optional<double> num_items) {
   if (static_cast<int64_t>(labels.size()) != logits.rows) {
     fail("cross_entropy: {} labels for {} rows of logits", labels.size(), logits.rows);
   }
@@ -25,14 +26,16 @@ double cross_entropy(Matrix logits, std::span<const int64_t> labels, std::option
   for (size_t i = 0; i < labels.size(); ++i) {
     if (labels[i] == kIgnoreIndex) continue;
     if (labels[i] < 0 || labels[i] >= logits.cols) {
-      fail("label {} at index {} is outside of [0, {}) and not {}", labels[i], i, logits.cols, kIgnoreIndex);
+      fail("label {} at index {} is outside of [0, {}) and not {}", labels[i], i, logits.cols,
+           kIgnoreIndex);
     }
     ++count;
   }
   std::vector<double> losses(labels.size(), 0.0);
   thread_pool().parallel_for(logits.rows, [&](int64_t i) {
     if (labels[i] == kIgnoreIndex) return;
-    losses[i] = negative_log_likelihood({logits.row(i), static_cast<size_t>(logits.cols)}, labels[i]);
+    losses[i] =
+        negative_log_likelihood({logits.row(i), static_cast<size_t>(logits.cols)}, labels[i]);
   });
   double sum = 0;
   for (const double loss : losses) sum += loss;
@@ -41,18 +44,21 @@ double cross_entropy(Matrix logits, std::span<const int64_t> labels, std::option
 }
 
 double mean_squared_error(std::span<const float> x, std::span<const float> y) {
-  if (x.size() != y.size()) fail("mean_squared_error: {} values against {} labels", x.size(), y.size());
+  if (x.size() != y.size())
+    fail("mean_squared_error: {} values against {} labels", x.size(), y.size());
   double sum = 0;
   for (size_t i = 0; i < x.size(); ++i) sum += (double{x[i]} - y[i]) * (double{x[i]} - y[i]);
   return sum / static_cast<double>(x.size());
 }
 
 double binary_cross_entropy_with_logits(std::span<const float> x, std::span<const float> y) {
-  if (x.size() != y.size()) fail("binary_cross_entropy: {} logits against {} labels", x.size(), y.size());
+  if (x.size() != y.size())
+    fail("binary_cross_entropy: {} logits against {} labels", x.size(), y.size());
   double sum = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     // max(x, 0) - x y + log(1 + exp(-|x|)), which does not overflow.
-    sum += std::max(double{x[i]}, 0.0) - double{x[i]} * y[i] + std::log1p(std::exp(-std::fabs(double{x[i]})));
+    sum += std::max(double{x[i]}, 0.0) - double{x[i]} * y[i] +
+           std::log1p(std::exp(-std::fabs(double{x[i]})));
   }
   return sum / static_cast<double>(x.size());
 }

@@ -11,10 +11,12 @@ namespace dsv3::ops {
 /// The label that is left out of a cross-entropy.
 inline constexpr int64_t kIgnoreIndex = -100;
 
-/// Mean over rows with label != -100 of -log softmax(logits)[label], natural logarithm; with num_items the sum divided
-/// by it. NaN if every label is -100 and num_items is not given, as in torch. Throws Error for a label outside of [0, cols).
-/// Source: torch cross_entropy, transformers fixed_cross_entropy.
-double cross_entropy(Matrix logits, std::span<const int64_t> labels, std::optional<double> num_items = {});
+/// Mean over rows with label != -100 of -log softmax(logits)[label], natural logarithm; with
+/// num_items the sum divided by it. NaN if every label is -100 and num_items is not given, as in
+/// torch. Throws Error for a label outside of [0, cols). Source: torch cross_entropy, transformers
+/// fixed_cross_entropy.
+double cross_entropy(Matrix logits, std::span<const int64_t> labels,
+                     std::optional<double> num_items = {});
 /// -log softmax(logits)[label] of one row.
 double negative_log_likelihood(std::span<const float> logits, int64_t label);
 /// Mean of (x - y)^2.

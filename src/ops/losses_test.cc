@@ -18,8 +18,10 @@ TEST(CrossEntropyTest, IsTheMeanOverLabelsThatCount) {
   Rows logits = logits_of({0, std::log(3.0f), 0, 0, 5, 5}, 2);
   const std::vector<int64_t> labels = {1, 0, kIgnoreIndex};
   // -ln(3/4) and -ln(1/2).
-  EXPECT_NEAR(cross_entropy(logits.matrix(), labels), (std::log(4.0 / 3) + std::log(2.0)) / 2, 1e-7);
-  EXPECT_NEAR(cross_entropy(logits.matrix(), labels, 8.0), (std::log(4.0 / 3) + std::log(2.0)) / 8, 1e-7);
+  EXPECT_NEAR(cross_entropy(logits.matrix(), labels), (std::log(4.0 / 3) + std::log(2.0)) / 2,
+              1e-7);
+  EXPECT_NEAR(cross_entropy(logits.matrix(), labels, 8.0), (std::log(4.0 / 3) + std::log(2.0)) / 8,
+              1e-7);
 }
 
 TEST(CrossEntropyTest, WithoutLabelsIsNotANumberUnlessItemsAreCounted) {
@@ -40,7 +42,8 @@ TEST(CrossEntropyTest, RefusesLabelsOutsideTheVocabulary) {
 TEST(CrossEntropyTest, ExtremeLogitsDoNotOverflow) {
   Rows logits = logits_of({3e38f, 0, -3e38f, -3e38f, 1000, -1000}, 2);
   EXPECT_EQ(cross_entropy(logits.matrix().row_range(0, 1), std::vector<int64_t>{0}), 0);
-  EXPECT_NEAR(cross_entropy(logits.matrix().row_range(1, 2), std::vector<int64_t>{1}), std::log(2.0), 1e-12);
+  EXPECT_NEAR(cross_entropy(logits.matrix().row_range(1, 2), std::vector<int64_t>{1}),
+              std::log(2.0), 1e-12);
   EXPECT_EQ(cross_entropy(logits.matrix().row_range(2, 3), std::vector<int64_t>{1}), 2000);
 }
 
@@ -77,8 +80,12 @@ TEST(BinaryCrossEntropyTest, EqualsItsDefinition) {
 }
 
 TEST(BinaryCrossEntropyTest, ExtremeLogitsDoNotOverflow) {
-  EXPECT_EQ(binary_cross_entropy_with_logits(std::vector<float>{1e30f, -1e30f}, std::vector<float>{1, 0}), 0);
-  EXPECT_EQ(binary_cross_entropy_with_logits(std::vector<float>{1000, -500}, std::vector<float>{0, 1}), 750);
+  EXPECT_EQ(
+      binary_cross_entropy_with_logits(std::vector<float>{1e30f, -1e30f}, std::vector<float>{1, 0}),
+      0);
+  EXPECT_EQ(
+      binary_cross_entropy_with_logits(std::vector<float>{1000, -500}, std::vector<float>{0, 1}),
+      750);
 }
 
 }  // namespace

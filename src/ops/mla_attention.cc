@@ -16,19 +16,25 @@ namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-// Keys are taken in splits of this many, each with an online softmax of its own; splits are then merged in order. A
-// decode step with a long context is spread over the threads by splits.
+// Keys are taken in splits of this many, each with an online softmax of its own; splits are then
+// merged in order. A decode step with a long context is spread over the threads by splits.
 constexpr int64_t kSplitTokens = 8 * kPageTokens;
 // Rows of queries that go over a tile of keys together.
 constexpr int64_t kRowBlock = 32;
 
-kernels::WeightView page_view(const MlaShape& shape, const MlaSequence& s, int64_t page, int64_t n) {
+kernels::WeightView page_view(const MlaShape& shape, const MlaSequence& s, int64_t page,
+                              int64_t n) {
   const int64_t width = shape.cache_width();
-  return {.format = s.dtype == DType::kF32 ? kernels::WeightFormat::kF32 : kernels::WeightFormat::kBF16,
-          .data = s.pages[page], .rows = n, .cols = width, .row_stride = width};
+  return {
+      .format = s.dtype == DType::kF32 ? kernels::WeightFormat::kF32 : kernels::WeightFormat::kBF16,
+      .data = s.pages[page],
+      .rows = n,
+      .cols = width,
+      .row_stride = width};
 }
 
-// Scales the scores [n] of one query against the keys from `first_key` on, and masks those it does not see.
+// Scales the scores [n] of one query against the keys from `first_key` on, and masks those it does
+// not see.
 void scale_and_mask(const MlaShape& shape, const MlaSequence& s, int64_t query, int64_t first_key,
                     int64_t n, float* scores) {
   const int64_t seen = s.n_keys - s.n_queries + query + 1 - first_key;
@@ -40,7 +46,8 @@ void scale_and_mask(const MlaShape& shape, const MlaSequence& s, int64_t query, 
   }
 }
 
-// Running softmax of some rows: maximum, sum and weighted sum of values, [rows], [rows], [rows, width].
+// Running softmax of some rows: maximum, sum and weighted sum of values, [rows], [rows], [rows,
+// width].
 struct Running {
   float* maximum;
   float* sum;
@@ -73,17 +80,18 @@ struct Running {
   }
 };
 
-// Softmax of the scores [rows, n] (rows kPageTokens apart) and the weighted sum of `values` [n, width] on top
-// of what `running` holds from row `first` on.
+// Softmax of the scores [rows, n] (rows kPageTokens apart) and the weighted sum of `values` [n,
+// width] on top of what `running` holds from row `first` on.
 void accumulate_tile(const Running& running, int64_t first, int64_t rows, float* scores, int64_t n,
                      const kernels::WeightView& values) {
   for (int64_t r = 0; r < rows; ++r) {
-    const float correction = kernels::softmax_tile(scores + r * kPageTokens, n, running.maximum + first + r,
-                                                   running.sum + first + r);
-    if (correction != 1.0f) kernels::scale(correction, running.width, running.values + (first + r) * running.width);
+    const float correction = kernels::softmax_tile(
+        scores + r * kPageTokens, n, running.maximum + first + r, running.sum + first + r);
+    if (correction != 1.0f)
+      kernels::scale(correction, running.width, running.values + (first + r) * running.width);
   }
-  kernels::gemm_nn(rows, {scores, kPageTokens}, values, running.values + first * running.width, running.width,
-                   true);
+  kernels::gemm_nn(rows, {scores, kPageTokens}, values, running.values + first * running.width,
+                   running.width, true);
 }
 
 // Turns recorded scores of a query and head into softmax weights.
@@ -99,12 +107,14 @@ struct RowBlock {
   int64_t begin, end;
 };
 
-// Runs the keys of one split against a row block. latent_q: rows of cache_width for all (token, head) of the batch.
-void absorbed_split(const MlaShape& shape, const RowBlock& block, const float* latent_q, int64_t first_key,
-                    int64_t end_key, const Running& running) {
+// Runs the keys of one split against a row block. latent_q: rows of cache_width for all (token,
+// head) of the batch.
+void absorbed_split(const MlaShape& shape, const RowBlock& block, const float* latent_q,
+                    int64_t first_key, int64_t end_key, const Running& running) {
   static thread_local kernels::Scratch scratch;
   const MlaSequence& s = *block.sequence;
-  const int64_t heads = shape.num_heads, width = shape.cache_width(), rows = block.end - block.begin;
+  const int64_t heads = shape.num_heads, width = shape.cache_width(),
+                rows = block.end - block.begin;
   float* scores = scratch.get(rows * kPageTokens);
   const float* q = latent_q + (s.first_row * heads + block.begin) * width;
   for (int64_t key = first_key; key < end_key; key += kPageTokens) {
@@ -115,14 +125,16 @@ void absorbed_split(const MlaShape& shape, const RowBlock& block, const float* l
       const int64_t query = (block.begin + r) / heads, head = (block.begin + r) % heads;
       scale_and_mask(shape, s, query, key, n, scores + r * kPageTokens);
       if (s.attentions != nullptr) {
-        std::copy_n(scores + r * kPageTokens, n, s.attentions + (head * s.n_queries + query) * s.n_keys + key);
+        std::copy_n(scores + r * kPageTokens, n,
+                    s.attentions + (head * s.n_queries + query) * s.n_keys + key);
       }
     }
     accumulate_tile(running, 0, rows, scores, n, page.slice_cols(0, shape.kv_lora_rank));
   }
 }
 
-void absorbed_block(const MlaShape& shape, const RowBlock& block, const float* latent_q, float* latent_out) {
+void absorbed_block(const MlaShape& shape, const RowBlock& block, const float* latent_q,
+                    float* latent_out) {
   static thread_local kernels::Scratch scratch;
   const MlaSequence& s = *block.sequence;
   const int64_t heads = shape.num_heads, rows = block.end - block.begin, rank = shape.kv_lora_rank;
@@ -144,7 +156,8 @@ void absorbed_block(const MlaShape& shape, const RowBlock& block, const float* l
       std::fill(row + end_key, row + s.n_keys, 0.0f);
     }
     total.finish(r);
-    std::copy_n(total.values + r * rank, rank, latent_out + (s.first_row * heads + block.begin + r) * rank);
+    std::copy_n(total.values + r * rank, rank,
+                latent_out + (s.first_row * heads + block.begin + r) * rank);
   }
 }
 
@@ -155,19 +168,23 @@ void absorbed_block_by_splits(const MlaShape& shape, const RowBlock& block, cons
   const MlaSequence& s = *block.sequence;
   const int64_t heads = shape.num_heads, rows = block.end - block.begin, rank = shape.kv_lora_rank;
   const int64_t end_key = s.n_keys - s.n_queries + (block.end - 1) / heads + 1;
-  const int64_t splits = (end_key + kSplitTokens - 1) / kSplitTokens, part_floats = Running::floats(rows, rank);
+  const int64_t splits = (end_key + kSplitTokens - 1) / kSplitTokens,
+                part_floats = Running::floats(rows, rank);
   float* memory = scratch.get((splits + 1) * part_floats);
   thread_pool().parallel_for(splits, [&](int64_t i) {
     const Running part(memory + (i + 1) * part_floats, rows, rank);
     part.clear(rows);
-    absorbed_split(shape, block, latent_q, i * kSplitTokens, std::min(end_key, (i + 1) * kSplitTokens), part);
+    absorbed_split(shape, block, latent_q, i * kSplitTokens,
+                   std::min(end_key, (i + 1) * kSplitTokens), part);
   });
   const Running total(memory, rows, rank);
   total.clear(rows);
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < splits; ++i) total.merge(r, Running(memory + (i + 1) * part_floats, rows, rank), r);
+    for (int64_t i = 0; i < splits; ++i)
+      total.merge(r, Running(memory + (i + 1) * part_floats, rows, rank), r);
     total.finish(r);
-    std::copy_n(total.values + r * rank, rank, latent_out + (s.first_row * heads + block.begin + r) * rank);
+    std::copy_n(total.values + r * rank, rank,
+                latent_out + (s.first_row * heads + block.begin + r) * rank);
   }
 }
 
@@ -193,8 +210,8 @@ void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LinearWeight&
 
   // q_nope W_UK beside the rotated part: a query that is compared with cached rows as they are.
   thread_pool().parallel_for(heads, [&](int64_t h) {
-    const kernels::WeightView w_uk =
-        kv_b.slice_rows(h * shape.kv_head_rows(), h * shape.kv_head_rows() + shape.qk_nope_head_dim);
+    const kernels::WeightView w_uk = kv_b.slice_rows(
+        h * shape.kv_head_rows(), h * shape.kv_head_rows() + shape.qk_nope_head_dim);
     for (const auto& [begin, end] : row_ranges) {
       const float* head_q = q.row(begin) + h * shape.qk_head_dim();
       float* to = latent_q + (begin * heads + h) * width;
@@ -215,7 +232,8 @@ void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LinearWeight&
   const bool recording = std::any_of(sequences.begin(), sequences.end(),
                                      [](const MlaSequence& s) { return s.attentions != nullptr; });
   if (static_cast<int64_t>(blocks.size()) < 2 * thread_pool().size() && !recording) {
-    for (const RowBlock& block : blocks) absorbed_block_by_splits(shape, block, latent_q, latent_out);
+    for (const RowBlock& block : blocks)
+      absorbed_block_by_splits(shape, block, latent_q, latent_out);
   } else {
     // The blocks with the most keys come last in a prompt, so they are started first.
     const auto n = static_cast<int64_t>(blocks.size());
@@ -237,10 +255,10 @@ void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LinearWeight&
 
 namespace {
 
-// One head of one sequence: its keys and values are formed from kSplitTokens latents at a time, in memory that stays
-// in the cache of the core, and go over all queries.
-void expanded_head(const MlaShape& shape, Matrix q, const kernels::WeightView& kv_b, const MlaSequence& s,
-                   int64_t h, Matrix out) {
+// One head of one sequence: its keys and values are formed from kSplitTokens latents at a time, in
+// memory that stays in the cache of the core, and go over all queries.
+void expanded_head(const MlaShape& shape, Matrix q, const kernels::WeightView& kv_b,
+                   const MlaSequence& s, int64_t h, Matrix out) {
   static thread_local kernels::Scratch scratch;
   const int64_t kv_rows = shape.kv_head_rows(), rank = shape.kv_lora_rank, v_dim = shape.v_head_dim;
   const kernels::WeightView w = kv_b.slice_rows(h * kv_rows, (h + 1) * kv_rows);
@@ -259,7 +277,8 @@ void expanded_head(const MlaShape& shape, Matrix q, const kernels::WeightView& k
     const int64_t split_end = std::min(s.n_keys, split + kSplitTokens);
     for (int64_t key = split; key < split_end; key += kPageTokens) {
       const int64_t n = std::min(kPageTokens, split_end - key);
-      const kernels::WeightView c_kv = page_view(shape, s, key / kPageTokens, n).slice_cols(0, rank);
+      const kernels::WeightView c_kv =
+          page_view(shape, s, key / kPageTokens, n).slice_cols(0, rank);
       kernels::decode(c_kv, latents, rank);
       kernels::gemm_nt(n, {latents, rank}, w, kv + (key - split) * kv_rows, kv_rows);
     }
@@ -271,10 +290,12 @@ void expanded_head(const MlaShape& shape, Matrix q, const kernels::WeightView& k
         const float* tile = kv + (key - split) * kv_rows;
         const float* head_q = q.row(s.first_row + query) + h * shape.qk_head_dim();
         kernels::gemm_nt(rows, {head_q, q.stride},
-                         kernels::f32_view(tile, n, shape.qk_nope_head_dim, kv_rows), scores, kPageTokens);
-        kernels::gemm_nt(rows, {head_q + shape.qk_nope_head_dim, q.stride},
-                         page_view(shape, s, key / kPageTokens, n).slice_cols(rank, shape.qk_rope_head_dim),
-                         rope_scores, kPageTokens);
+                         kernels::f32_view(tile, n, shape.qk_nope_head_dim, kv_rows), scores,
+                         kPageTokens);
+        kernels::gemm_nt(
+            rows, {head_q + shape.qk_nope_head_dim, q.stride},
+            page_view(shape, s, key / kPageTokens, n).slice_cols(rank, shape.qk_rope_head_dim),
+            rope_scores, kPageTokens);
         for (int64_t r = 0; r < rows; ++r) {
           float* row = scores + r * kPageTokens;
           kernels::add(rope_scores + r * kPageTokens, n, row);
@@ -313,9 +334,11 @@ void mla_attention_expanded(const MlaShape& shape, Matrix q, const LinearWeight&
 
 bool absorbed_is_cheaper(const MlaShape& shape, int64_t n_queries, int64_t n_keys) {
   // Multiplications a head. Under the causal mask a query sees about n_keys - n_queries / 2 keys.
-  const double pairs = static_cast<double>(n_queries) * (static_cast<double>(n_keys) - n_queries / 2.0);
-  const double absorbed = pairs * static_cast<double>(shape.cache_width() + shape.kv_lora_rank) +
-                          static_cast<double>(n_queries * shape.kv_lora_rank * shape.kv_head_rows());
+  const double pairs =
+      static_cast<double>(n_queries) * (static_cast<double>(n_keys) - n_queries / 2.0);
+  const double absorbed =
+      pairs * static_cast<double>(shape.cache_width() + shape.kv_lora_rank) +
+      static_cast<double>(n_queries * shape.kv_lora_rank * shape.kv_head_rows());
   const double expanded = pairs * static_cast<double>(shape.qk_head_dim() + shape.v_head_dim) +
                           static_cast<double>(n_keys * shape.kv_lora_rank * shape.kv_head_rows());
   return absorbed <= expanded;
@@ -325,8 +348,9 @@ void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LinearWe
                    std::span<const MlaSequence> sequences, Matrix out) {
   std::vector<MlaSequence> absorbed, expanded;
   for (const MlaSequence& s : sequences) {
-    const bool absorb = form == MlaForm::kAbsorbed ||
-                        (form == MlaForm::kAuto && absorbed_is_cheaper(shape, s.n_queries, s.n_keys));
+    const bool absorb =
+        form == MlaForm::kAbsorbed ||
+        (form == MlaForm::kAuto && absorbed_is_cheaper(shape, s.n_queries, s.n_keys));
     (absorb ? absorbed : expanded).push_back(s);
   }
   if (!absorbed.empty()) mla_attention_absorbed(shape, q, kv_b_proj, absorbed, out);

@@ -26,30 +26,34 @@ struct MlaShape {
 /// Tokens in a page of the latent cache; also the tile of keys by which the softmax proceeds.
 inline constexpr int64_t kPageTokens = 64;
 
-/// The cached tokens of one sequence in one layer, and which rows of the batch are its new tokens (they are
-/// in the cache already). Query i sees the keys 0 .. n_keys - n_queries + i.
+/// The cached tokens of one sequence in one layer, and which rows of the batch are its new tokens
+/// (they are in the cache already). Query i sees the keys 0 .. n_keys - n_queries + i.
 struct MlaSequence {
-  std::span<const void* const> pages;  ///< page p holds tokens [64 p, 64 p + 64), rows of cache_width
-  DType dtype = DType::kF32;           ///< of the pages: F32 or BF16
+  std::span<const void* const>
+      pages;                  ///< page p holds tokens [64 p, 64 p + 64), rows of cache_width
+  DType dtype = DType::kF32;  ///< of the pages: F32 or BF16
   int64_t n_keys = 0;
   int64_t first_row = 0;  ///< of the queries in the batch
   int64_t n_queries = 0;
-  const uint8_t* visible = nullptr;  ///< [n_keys], 0 for a key that nobody attends to; null: all visible
-  float* attentions = nullptr;       ///< receives the softmax weights [num_heads, n_queries, n_keys] if not null
+  const uint8_t* visible =
+      nullptr;  ///< [n_keys], 0 for a key that nobody attends to; null: all visible
+  float* attentions =
+      nullptr;  ///< receives the softmax weights [num_heads, n_queries, n_keys] if not null
 };
 
 /// Which of the two equivalent computations is used.
 enum class MlaForm : uint8_t {
   kAuto,      ///< the one with fewer operations, for each sequence by itself
-  kAbsorbed,  ///< queries are taken into the latent space (W_UK folded into the query, W_UV after the sum)
+  kAbsorbed,  ///< queries are taken into the latent space (W_UK folded into the query, W_UV after
+              ///< the sum)
   kExpanded   ///< keys and values are formed from the latents, a tile at a time
 };
 
 /// Attention of all sequences' new tokens over their caches.
 /// q: [tokens, num_heads * qk_head_dim], a head's nope channels, then its rotated rope channels.
 /// kv_b_proj: [num_heads * kv_head_rows, kv_lora_rank]. out: [tokens, num_heads * v_head_dim].
-/// The order of every sum depends only on the positions of the keys, not on the batch, the chunk or the
-/// number of threads; the two forms round differently.
+/// The order of every sum depends only on the positions of the keys, not on the batch, the chunk or
+/// the number of threads; the two forms round differently.
 void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LinearWeight& kv_b_proj,
                    std::span<const MlaSequence> sequences, Matrix out);
 

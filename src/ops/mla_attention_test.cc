@@ -1,4 +1,5 @@
-// Both forms of latent attention against the plain one: all keys and values expanded, softmax, weighted sum.
+// Both forms of latent attention against the plain one: all keys and values expanded, softmax,
+// weighted sum.
 #include "ops/mla_attention.h"
 
 #include <fmt/format.h>
@@ -13,8 +14,8 @@
 namespace dsv3::ops {
 namespace {
 
-using Attention = std::function<void(const MlaShape&, Matrix, const LinearWeight&, std::span<const MlaSequence>,
-                                     Matrix)>;
+using Attention = std::function<void(const MlaShape&, Matrix, const LinearWeight&,
+                                     std::span<const MlaSequence>, Matrix)>;
 const std::pair<const char*, Attention> kForms[] = {{"absorbed", mla_attention_absorbed},
                                                     {"expanded", mla_attention_expanded}};
 
@@ -56,7 +57,9 @@ class Pages {
     s.n_queries = n_queries;
     return s;
   }
-  MlaSequence sequence(int64_t first_row, int64_t n_queries) const { return sequence(n_keys_, first_row, n_queries); }
+  MlaSequence sequence(int64_t first_row, int64_t n_queries) const {
+    return sequence(n_keys_, first_row, n_queries);
+  }
 
  private:
   int64_t n_keys_;
@@ -72,10 +75,13 @@ struct Reference {
   double out_bound = 0, attention_bound = 0;
 };
 
-// In double. The bounds follow from: a float32 sum of n products errs by at most n roundings of the sum of their
-// magnitudes; a softmax weight errs relatively by twice the largest error of a score; n sums and products more follow.
-Reference reference(const MlaShape& s, const Rows& q, const Rows& kv_b, const Rows& latents, const MlaSequence& seq) {
-  const int64_t nope = s.qk_nope_head_dim, rope = s.qk_rope_head_dim, rank = s.kv_lora_rank, keys = seq.n_keys;
+// In double. The bounds follow from: a float32 sum of n products errs by at most n roundings of the
+// sum of their magnitudes; a softmax weight errs relatively by twice the largest error of a score;
+// n sums and products more follow.
+Reference reference(const MlaShape& s, const Rows& q, const Rows& kv_b, const Rows& latents,
+                    const MlaSequence& seq) {
+  const int64_t nope = s.qk_nope_head_dim, rope = s.qk_rope_head_dim, rank = s.kv_lora_rank,
+                keys = seq.n_keys;
   Reference r{std::vector<double>(seq.n_queries * s.num_heads * s.v_head_dim),
               std::vector<double>(s.num_heads * seq.n_queries * keys)};
   double largest_score = 0, largest_value = 0;
@@ -87,7 +93,8 @@ Reference reference(const MlaShape& s, const Rows& q, const Rows& kv_b, const Ro
         const float* w = &kv_b.data[(h * s.kv_head_rows() + i) * rank];
         const float* c = &latents.data[j * s.cache_width()];
         double sum = 0, absolute = 0;
-        for (int64_t k = 0; k < rank; ++k) sum += double{w[k]} * c[k], absolute += std::fabs(double{w[k]} * c[k]);
+        for (int64_t k = 0; k < rank; ++k)
+          sum += double{w[k]} * c[k], absolute += std::fabs(double{w[k]} * c[k]);
         kv[j * s.kv_head_rows() + i] = sum;
         magnitude[j * s.kv_head_rows() + i] = absolute;
         if (i >= nope) largest_value = std::max(largest_value, absolute);
@@ -98,7 +105,9 @@ Reference reference(const MlaShape& s, const Rows& q, const Rows& kv_b, const Ro
       double* p = &r.attentions[(h * seq.n_queries + query) * keys];
       double maximum = -INFINITY, sum = 0;
       const int64_t seen = keys - seq.n_queries + query + 1;
-      const auto sees = [&](int64_t j) { return j < seen && (seq.visible == nullptr || seq.visible[j] != 0); };
+      const auto sees = [&](int64_t j) {
+        return j < seen && (seq.visible == nullptr || seq.visible[j] != 0);
+      };
       for (int64_t j = 0; j < seen; ++j) {
         double score = 0, absolute = 0;
         for (int64_t i = 0; i < nope; ++i) {
@@ -117,34 +126,50 @@ Reference reference(const MlaShape& s, const Rows& q, const Rows& kv_b, const Ro
       for (int64_t j = 0; j < keys && sum > 0; ++j) {
         p[j] /= sum;
         double* out = &r.out[(query * s.num_heads + h) * s.v_head_dim];
-        for (int64_t i = 0; i < s.v_head_dim; ++i) out[i] += p[j] * kv[j * s.kv_head_rows() + nope + i];
+        for (int64_t i = 0; i < s.v_head_dim; ++i)
+          out[i] += p[j] * kv[j * s.kv_head_rows() + nope + i];
       }
     }
   }
   const auto depth = static_cast<double>(rank + s.qk_head_dim() + 2);
-  const double softmax = 2 * depth * kRounding * largest_score + static_cast<double>(keys + 16) * kRounding;
+  const double softmax =
+      2 * depth * kRounding * largest_score + static_cast<double>(keys + 16) * kRounding;
   r.attention_bound = softmax;
   r.out_bound = (softmax + static_cast<double>(keys + rank) * kRounding) * largest_value;
   return r;
 }
 
-void expect_near(const Reference& expected, const Rows& out, int64_t first_row, const std::string& what) {
+void expect_near(const Reference& expected, const Rows& out, int64_t first_row,
+                 const std::string& what) {
   double worst = 0;
   size_t at = 0;
   for (size_t i = 0; i < expected.out.size(); ++i) {
     const double error = std::fabs(out.data[first_row * out.cols + i] - expected.out[i]);
     if (!(error <= worst)) worst = error, at = i;
   }
-  EXPECT_LE(worst, expected.out_bound) << what << ": element " << at << ", expected " << expected.out[at] << ", found "
-                                       << out.data[first_row * out.cols + at];
+  EXPECT_LE(worst, expected.out_bound)
+      << what << ": element " << at << ", expected " << expected.out[at] << ", found "
+      << out.data[first_row * out.cols + at];
 }
 
 const MlaShape kShapes[] = {
-    {.num_heads = 3, .qk_nope_head_dim = 7, .qk_rope_head_dim = 2, .v_head_dim = 5, .kv_lora_rank = 9,
+    {.num_heads = 3,
+     .qk_nope_head_dim = 7,
+     .qk_rope_head_dim = 2,
+     .v_head_dim = 5,
+     .kv_lora_rank = 9,
      .softmax_scale = 0.4f},
-    {.num_heads = 1, .qk_nope_head_dim = 16, .qk_rope_head_dim = 8, .v_head_dim = 24, .kv_lora_rank = 33,
+    {.num_heads = 1,
+     .qk_nope_head_dim = 16,
+     .qk_rope_head_dim = 8,
+     .v_head_dim = 24,
+     .kv_lora_rank = 33,
      .softmax_scale = 0.2f},
-    {.num_heads = 4, .qk_nope_head_dim = 12, .qk_rope_head_dim = 4, .v_head_dim = 8, .kv_lora_rank = 24,
+    {.num_heads = 4,
+     .qk_nope_head_dim = 12,
+     .qk_rope_head_dim = 4,
+     .v_head_dim = 8,
+     .kv_lora_rank = 24,
      .softmax_scale = 0.3f},
 };
 
@@ -152,19 +177,34 @@ TEST(MlaAttentionTest, BothFormsEqualThePlainOneAtEveryTileBoundary) {
   Random random(1);
   for (const MlaShape& shape : kShapes) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
-      for (const auto& [n_keys, n_queries] : std::vector<std::pair<int64_t, int64_t>>{
-               {1, 1}, {2, 2}, {31, 31}, {33, 2}, {63, 63}, {64, 64}, {65, 65}, {65, 1}, {128, 70},
-               {511, 3}, {512, 1}, {512, 33}, {513, 2}, {576, 1}, {1100, 1}, {1100, 40}}) {
+      for (const auto& [n_keys, n_queries] : std::vector<std::pair<int64_t, int64_t>>{{1, 1},
+                                                                                      {2, 2},
+                                                                                      {31, 31},
+                                                                                      {33, 2},
+                                                                                      {63, 63},
+                                                                                      {64, 64},
+                                                                                      {65, 65},
+                                                                                      {65, 1},
+                                                                                      {128, 70},
+                                                                                      {511, 3},
+                                                                                      {512, 1},
+                                                                                      {512, 33},
+                                                                                      {513, 2},
+                                                                                      {576, 1},
+                                                                                      {1100, 1},
+                                                                                      {1100, 40}}) {
         const Pages pages(shape, n_keys, dtype, random);
-        const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank, dtype);
+        const LinearWeight kv_b =
+            random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank, dtype);
         Rows q = random.rows(n_queries, shape.num_heads * shape.qk_head_dim());
         const MlaSequence sequence = pages.sequence(0, n_queries);
         const Reference expected = reference(shape, q, decoded(kv_b), pages.latents(), sequence);
         for (const auto& [name, attention] : kForms) {
           Rows out(n_queries, shape.num_heads * shape.v_head_dim, NAN);
           attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
-          expect_near(expected, out, 0, fmt::format("{} {} heads {} keys {} queries {}", name, dtype_name(dtype),
-                                                    shape.num_heads, n_keys, n_queries));
+          expect_near(expected, out, 0,
+                      fmt::format("{} {} heads {} keys {} queries {}", name, dtype_name(dtype),
+                                  shape.num_heads, n_keys, n_queries));
         }
       }
     }
@@ -173,9 +213,14 @@ TEST(MlaAttentionTest, BothFormsEqualThePlainOneAtEveryTileBoundary) {
 
 TEST(MlaAttentionTest, Fp8ProjectionWithBlocksThatCutHeadsAndRank) {
   Random random(2);
-  const MlaShape shape{.num_heads = 5, .qk_nope_head_dim = 17, .qk_rope_head_dim = 6, .v_head_dim = 13,
-                       .kv_lora_rank = 150, .softmax_scale = 0.2f};
-  const LinearWeight kv_b = random.fp8_weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  const MlaShape shape{.num_heads = 5,
+                       .qk_nope_head_dim = 17,
+                       .qk_rope_head_dim = 6,
+                       .v_head_dim = 13,
+                       .kv_lora_rank = 150,
+                       .softmax_scale = 0.2f};
+  const LinearWeight kv_b =
+      random.fp8_weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
   const Pages pages(shape, 130, DType::kF32, random);
   Rows q = random.rows(66, shape.num_heads * shape.qk_head_dim());
   const MlaSequence sequence = pages.sequence(0, 66);
@@ -190,12 +235,14 @@ TEST(MlaAttentionTest, Fp8ProjectionWithBlocksThatCutHeadsAndRank) {
 TEST(MlaAttentionTest, HiddenKeysGetNoWeight) {
   Random random(3);
   const MlaShape& shape = kShapes[0];
-  const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  const LinearWeight kv_b =
+      random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
   const int64_t n_keys = 600, n_queries = 5;
   const Pages pages(shape, n_keys, DType::kF32, random);
   Rows q = random.rows(n_queries, shape.num_heads * shape.qk_head_dim());
   // Some keys, a whole tile, and the whole first split.
-  for (const auto& [begin, end, step] : std::vector<std::array<int64_t, 3>>{{3, 590, 7}, {64, 128, 1}, {0, 540, 1}}) {
+  for (const auto& [begin, end, step] :
+       std::vector<std::array<int64_t, 3>>{{3, 590, 7}, {64, 128, 1}, {0, 540, 1}}) {
     std::vector<uint8_t> visible(n_keys, 1);
     for (int64_t j = begin; j < end; j += step) visible[j] = 0;
     std::vector<float> attentions(shape.num_heads * n_queries * n_keys, NAN);
@@ -221,7 +268,8 @@ TEST(MlaAttentionTest, HiddenKeysGetNoWeight) {
 TEST(MlaAttentionTest, AQueryThatSeesNothingGivesZeros) {
   Random random(4);
   const MlaShape& shape = kShapes[2];
-  const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  const LinearWeight kv_b =
+      random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
   const Pages pages(shape, 70, DType::kF32, random);
   const std::vector<uint8_t> visible(70, 0);
   MlaSequence sequence = pages.sequence(0, 2);
@@ -237,7 +285,8 @@ TEST(MlaAttentionTest, AQueryThatSeesNothingGivesZeros) {
 TEST(MlaAttentionTest, RecordedWeightsAreCausalSumToOneAndDoNotChangeTheResult) {
   Random random(5);
   for (const MlaShape& shape : kShapes) {
-    const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+    const LinearWeight kv_b =
+        random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
     for (const auto& [n_keys, n_queries] :
          std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {65, 65}, {200, 100}, {600, 3}}) {
       const Pages pages(shape, n_keys, DType::kF32, random);
@@ -279,9 +328,11 @@ struct Prompt {
   int64_t length;
 
   Prompt(const MlaShape& s, int64_t n, DType dtype, Random& random)
-      : shape(s), pages(s, n, dtype, random),
+      : shape(s),
+        pages(s, n, dtype, random),
         kv_b(random.weight(s.num_heads * s.kv_head_rows(), s.kv_lora_rank, dtype)),
-        q(random.rows(n, s.num_heads * s.qk_head_dim())), length(n) {}
+        q(random.rows(n, s.num_heads * s.qk_head_dim())),
+        length(n) {}
 
   std::vector<float> compute(const Attention& attention) {
     Rows out(length, shape.num_heads * shape.v_head_dim);
@@ -310,7 +361,8 @@ TEST(MlaAttentionTest, ChunksOfAnySizeGiveTheSameBits) {
       for (const auto& [name, attention] : kForms) {
         const std::vector<float> whole = prompt.compute(attention);
         for (const int64_t chunk : {1, 9, 64, 65, 139, 512}) {
-          EXPECT_TRUE(same_bits(prompt.compute_in_chunks(attention, chunk), whole)) << name << " in chunks of " << chunk;
+          EXPECT_TRUE(same_bits(prompt.compute_in_chunks(attention, chunk), whole))
+              << name << " in chunks of " << chunk;
         }
       }
     }
@@ -325,7 +377,8 @@ TEST(MlaAttentionTest, AnyNumberOfThreadsGivesTheSameBits) {
       std::vector<float> whole, steps;
       for (const int threads : {1, 2, 3}) {
         const ThreadCount count(threads);
-        const auto now = prompt.compute(attention), now_steps = prompt.compute_in_chunks(attention, 20);
+        const auto now = prompt.compute(attention),
+                   now_steps = prompt.compute_in_chunks(attention, 20);
         if (threads == 1) whole = now, steps = now_steps;
         EXPECT_TRUE(same_bits(now, whole)) << name << ", " << threads << " threads";
         EXPECT_TRUE(same_bits(now_steps, steps)) << name << ", " << threads << " threads";
@@ -337,9 +390,11 @@ TEST(MlaAttentionTest, AnyNumberOfThreadsGivesTheSameBits) {
 TEST(MlaAttentionTest, NeighboursInTheBatchChangeNothing) {
   Random random(8);
   const MlaShape& shape = kShapes[0];
-  const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
-  const std::vector<std::pair<int64_t, int64_t>> sizes = {{600, 1}, {40, 40}, {1, 1}, {130, 66}};  // keys, queries
-  int64_t tokens = 3;  // rows that belong to nobody
+  const LinearWeight kv_b =
+      random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  const std::vector<std::pair<int64_t, int64_t>> sizes = {
+      {600, 1}, {40, 40}, {1, 1}, {130, 66}};  // keys, queries
+  int64_t tokens = 3;                          // rows that belong to nobody
   std::vector<Pages> pages;
   std::vector<MlaSequence> sequences;
   pages.reserve(sizes.size());
@@ -353,21 +408,30 @@ TEST(MlaAttentionTest, NeighboursInTheBatchChangeNothing) {
   for (const auto& [name, attention] : kForms) {
     Rows together(tokens, shape.num_heads * shape.v_head_dim), alone = together;
     attention(shape, q.matrix(), kv_b, sequences, together.matrix());
-    for (const MlaSequence& s : sequences) attention(shape, q.matrix(), kv_b, std::span(&s, 1), alone.matrix());
+    for (const MlaSequence& s : sequences)
+      attention(shape, q.matrix(), kv_b, std::span(&s, 1), alone.matrix());
     EXPECT_TRUE(same_bits(together.data, alone.data)) << name;
   }
 }
 
 TEST(MlaAttentionTest, AutomaticFormComputesEachSequenceByItsOwnCheaperForm) {
-  const MlaShape v3{.num_heads = 128, .qk_nope_head_dim = 128, .qk_rope_head_dim = 64, .v_head_dim = 128,
+  const MlaShape v3{.num_heads = 128,
+                    .qk_nope_head_dim = 128,
+                    .qk_rope_head_dim = 64,
+                    .v_head_dim = 128,
                     .kv_lora_rank = 512};
   EXPECT_TRUE(absorbed_is_cheaper(v3, 1, 4096));
   EXPECT_FALSE(absorbed_is_cheaper(v3, 4096, 4096));
 
   Random random(9);
-  const MlaShape shape{.num_heads = 2, .qk_nope_head_dim = 8, .qk_rope_head_dim = 4, .v_head_dim = 8,
-                       .kv_lora_rank = 48, .softmax_scale = 0.3f};
-  const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  const MlaShape shape{.num_heads = 2,
+                       .qk_nope_head_dim = 8,
+                       .qk_rope_head_dim = 4,
+                       .v_head_dim = 8,
+                       .kv_lora_rank = 48,
+                       .softmax_scale = 0.3f};
+  const LinearWeight kv_b =
+      random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
   const Pages decoding(shape, 300, DType::kF32, random), prompt(shape, 200, DType::kF32, random);
   const MlaSequence sequences[] = {decoding.sequence(0, 1), prompt.sequence(1, 200)};
   ASSERT_TRUE(absorbed_is_cheaper(shape, 1, 300));
@@ -384,7 +448,8 @@ TEST(MlaAttentionTest, AutomaticFormComputesEachSequenceByItsOwnCheaperForm) {
 TEST(MlaAttentionTest, NotANumberShowsInTheResult) {
   Random random(11);
   const MlaShape& shape = kShapes[2];
-  const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  const LinearWeight kv_b =
+      random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
   for (const int64_t n_keys : {1, 64, 600}) {
     const Pages pages(shape, n_keys, DType::kF32, random);
     const MlaSequence sequence = pages.sequence(0, 1);
@@ -393,7 +458,8 @@ TEST(MlaAttentionTest, NotANumberShowsInTheResult) {
     for (const auto& [name, attention] : kForms) {
       Rows out(1, shape.num_heads * shape.v_head_dim);
       attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
-      for (const float x : out.data) ASSERT_TRUE(std::isnan(x)) << name << ", " << n_keys << " keys";
+      for (const float x : out.data)
+        ASSERT_TRUE(std::isnan(x)) << name << ", " << n_keys << " keys";
     }
   }
 }
@@ -401,7 +467,8 @@ TEST(MlaAttentionTest, NotANumberShowsInTheResult) {
 TEST(MlaAttentionTest, LargeScoresDoNotOverflow) {
   Random random(10);
   const MlaShape& shape = kShapes[2];
-  const LinearWeight kv_b = random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  const LinearWeight kv_b =
+      random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
   const Pages pages(shape, 600, DType::kF32, random);
   Rows q = random.rows(3, shape.num_heads * shape.qk_head_dim(), 1e4f);
   const MlaSequence sequence = pages.sequence(0, 3);

@@ -16,19 +16,21 @@ RotaryTable rotary_table(std::span<const int64_t> positions, std::span<const flo
   for (size_t t = 0; t < positions.size(); ++t) {
     for (size_t i = 0; i < inv_freq.size(); ++i) {
       const float angle = static_cast<float>(positions[t]) * inv_freq[i];
-      table.cos[t * inv_freq.size() + i] = static_cast<float>(std::cos(double{angle})) * attention_scaling;
-      table.sin[t * inv_freq.size() + i] = static_cast<float>(std::sin(double{angle})) * attention_scaling;
+      table.cos[t * inv_freq.size() + i] =
+          static_cast<float>(std::cos(double{angle})) * attention_scaling;
+      table.sin[t * inv_freq.size() + i] =
+          static_cast<float>(std::sin(double{angle})) * attention_scaling;
     }
   }
   return table;
 }
 
-void rotate(const RotaryTable& table, bool interleaved, Matrix x, int64_t heads, int64_t head_stride,
-            int64_t offset) {
+void rotate(const RotaryTable& table, bool interleaved, Matrix x, int64_t heads,
+            int64_t head_stride, int64_t offset) {
   thread_pool().parallel_for(x.rows, [&](int64_t t) {
     for (int64_t h = 0; h < heads; ++h) {
-      kernels::rope(table.cos.data() + t * table.pairs, table.sin.data() + t * table.pairs, table.pairs,
-                    interleaved, x.row(t) + offset + h * head_stride);
+      kernels::rope(table.cos.data() + t * table.pairs, table.sin.data() + t * table.pairs,
+                    table.pairs, interleaved, x.row(t) + offset + h * head_stride);
     }
   });
 }

@@ -14,13 +14,15 @@ struct RotaryTable {
   std::vector<float> cos, sin;
 };
 
-/// angle = position * inv_freq, as float32 products, cos and sin multiplied by attention_scaling: transformers does
-/// this in float32, and far positions depend on it. Source: DeepseekV3RotaryEmbedding.forward.
+/// angle = position * inv_freq, as float32 products, cos and sin multiplied by attention_scaling:
+/// transformers does this in float32, and far positions depend on it. Source:
+/// DeepseekV3RotaryEmbedding.forward.
 RotaryTable rotary_table(std::span<const int64_t> positions, std::span<const float> inv_freq,
                          float attention_scaling);
 
-/// Rotates channels [offset + h * head_stride, + 2 * pairs) of each of `heads` heads in every row of x, in place.
-void rotate(const RotaryTable& table, bool interleaved, Matrix x, int64_t heads, int64_t head_stride,
-            int64_t offset);
+/// Rotates channels [offset + h * head_stride, + 2 * pairs) of each of `heads` heads in every row
+/// of x, in place.
+void rotate(const RotaryTable& table, bool interleaved, Matrix x, int64_t heads,
+            int64_t head_stride, int64_t offset);
 
 }  // namespace dsv3::ops

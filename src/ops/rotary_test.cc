@@ -32,9 +32,11 @@ TEST(RotaryTest, InterleavedPairsAreNeighboursOtherwiseHalvesApart) {
     rotate(table, interleaved, x.matrix(), heads, stride, nope);
     for (int64_t t = 0; t < 2; ++t) {
       for (int64_t h = 0; h < heads; ++h) {
-        for (int64_t i = 0; i < nope; ++i) EXPECT_EQ(x.at(t, h * stride + i), before.at(t, h * stride + i));
+        for (int64_t i = 0; i < nope; ++i)
+          EXPECT_EQ(x.at(t, h * stride + i), before.at(t, h * stride + i));
         for (int64_t i = 0; i < pairs; ++i) {
-          const int64_t a = h * stride + nope + (interleaved ? 2 * i : i), b = a + (interleaved ? 1 : pairs);
+          const int64_t a = h * stride + nope + (interleaved ? 2 * i : i),
+                        b = a + (interleaved ? 1 : pairs);
           const double c = table.cos[t * pairs + i], s = table.sin[t * pairs + i];
           EXPECT_NEAR(x.at(t, a), before.at(t, a) * c - before.at(t, b) * s, 1e-6);
           EXPECT_NEAR(x.at(t, b), before.at(t, b) * c + before.at(t, a) * s, 1e-6);
@@ -52,8 +54,10 @@ TEST(RotaryTest, ScoresDependOnlyOnTheDistance) {
     std::vector<double> scores;
     for (const int64_t shift : {0, 8, 512}) {
       Rows rotated_q = q, rotated_k = k;
-      rotate(rotary_table(std::vector<int64_t>{7 + shift}, inv_freq, 1), interleaved, rotated_q.matrix(), 1, 0, 0);
-      rotate(rotary_table(std::vector<int64_t>{2 + shift}, inv_freq, 1), interleaved, rotated_k.matrix(), 1, 0, 0);
+      rotate(rotary_table(std::vector<int64_t>{7 + shift}, inv_freq, 1), interleaved,
+             rotated_q.matrix(), 1, 0, 0);
+      rotate(rotary_table(std::vector<int64_t>{2 + shift}, inv_freq, 1), interleaved,
+             rotated_k.matrix(), 1, 0, 0);
       double score = 0;
       for (int i = 0; i < 6; ++i) score += double{rotated_q.at(0, i)} * rotated_k.at(0, i);
       scores.push_back(score);

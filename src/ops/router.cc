@@ -10,25 +10,25 @@
 namespace dsv3::ops {
 namespace {
 
-// Indices of the k largest values, ties to the lower index, in ascending order of index. NaN is never
-// preferred to a number.
-void top_k(std::span<const float> values, int64_t k, std::span<int32_t> order, std::span<int32_t> best) {
+// Indices of the k largest values, ties to the lower index, in ascending order of index. NaN is
+// never preferred to a number.
+void top_k(std::span<const float> values, int64_t k, std::span<int32_t> order,
+           std::span<int32_t> best) {
   for (size_t i = 0; i < values.size(); ++i) order[i] = static_cast<int32_t>(i);
   const auto rank = [&](int32_t i) {
     return std::isnan(values[i]) ? -std::numeric_limits<float>::infinity() : values[i];
   };
-  std::partial_sort(order.begin(), order.begin() + k, order.begin() + static_cast<int64_t>(values.size()),
-                    [&](int32_t a, int32_t b) {
-                      return rank(a) > rank(b) || (rank(a) == rank(b) && a < b);
-                    });
+  std::partial_sort(
+      order.begin(), order.begin() + k, order.begin() + static_cast<int64_t>(values.size()),
+      [&](int32_t a, int32_t b) { return rank(a) > rank(b) || (rank(a) == rank(b) && a < b); });
   std::copy(order.begin(), order.begin() + k, best.begin());
   std::sort(best.begin(), best.begin() + k);
 }
 
 }  // namespace
 
-void route(std::span<const float> scores, std::span<const float> correction_bias, const RoutingRule& rule,
-           std::span<int32_t> experts, std::span<float> weights) {
+void route(std::span<const float> scores, std::span<const float> correction_bias,
+           const RoutingRule& rule, std::span<int32_t> experts, std::span<float> weights) {
   const int64_t n = rule.n_routed_experts, group_size = n / rule.n_group;
   constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
   static thread_local std::vector<float> choice, group_scores;
@@ -60,8 +60,8 @@ void route(std::span<const float> scores, std::span<const float> correction_bias
   }
   top_k(choice, rule.num_experts_per_tok, order, experts);
 
-  // transformers sorts NaN above all numbers, so that it is chosen and shows in the output. Here an expert whose
-  // score is NaN would just never be chosen, which nobody would notice.
+  // transformers sorts NaN above all numbers, so that it is chosen and shows in the output. Here an
+  // expert whose score is NaN would just never be chosen, which nobody would notice.
   if (std::any_of(scores.begin(), scores.end(), [](float s) { return std::isnan(s); })) {
     std::fill(weights.begin(), weights.end(), std::numeric_limits<float>::quiet_NaN());
     return;

@@ -18,21 +18,21 @@ struct RoutingRule {
   float routed_scaling_factor = 1;
 };
 
-/// Which experts each token goes to, and with what weight: [tokens, num_experts_per_tok], experts ascending
-/// within a token.
+/// Which experts each token goes to, and with what weight: [tokens, num_experts_per_tok], experts
+/// ascending within a token.
 struct Routing {
   std::vector<int32_t> experts;
   std::vector<float> weights;
 };
 
 /// Chooses the experts of one token from its scores s = sigmoid(router logits), [n_routed_experts].
-/// Selection is by s + bias: the topk_group groups with the largest sum of their two best, then the best experts in
-/// them. A group that is not chosen counts as -infinity (transformers 5; older versions and DeepSeek's
-/// demo differ). The weights are s itself, without the bias, divided by their sum + 1e-20 if
-/// norm_topk_prob, times routed_scaling_factor. Of equal scores the lower index wins. If a
-/// score is NaN, so are all weights.
-void route(std::span<const float> scores, std::span<const float> correction_bias, const RoutingRule& rule,
-           std::span<int32_t> experts, std::span<float> weights);
+/// Selection is by s + bias: the topk_group groups with the largest sum of their two best, then the
+/// best experts in them. A group that is not chosen counts as -infinity (transformers 5; older
+/// versions and DeepSeek's demo differ). The weights are s itself, without the bias, divided by
+/// their sum + 1e-20 if norm_topk_prob, times routed_scaling_factor. Of equal scores the lower
+/// index wins. If a score is NaN, so are all weights.
+void route(std::span<const float> scores, std::span<const float> correction_bias,
+           const RoutingRule& rule, std::span<int32_t> experts, std::span<float> weights);
 
 /// Router logits in float32, sigmoid, and `route` for all rows of x [tokens, hidden].
 /// gate: [n_routed_experts, hidden]. logits, if not null, receives [tokens, n_routed_experts].

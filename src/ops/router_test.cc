@@ -15,21 +15,25 @@ struct Choice {
   std::vector<float> weights;
 };
 
-Choice routed(const RoutingRule& rule, const std::vector<float>& scores, const std::vector<float>& bias) {
-  Choice c{std::vector<int32_t>(rule.num_experts_per_tok), std::vector<float>(rule.num_experts_per_tok)};
+Choice routed(const RoutingRule& rule, const std::vector<float>& scores,
+              const std::vector<float>& bias) {
+  Choice c{std::vector<int32_t>(rule.num_experts_per_tok),
+           std::vector<float>(rule.num_experts_per_tok)};
   route(scores, bias, rule, c.experts, c.weights);
   return c;
 }
 
 // Report 2.1.2 and DeepseekV3MoE once more: by sorting, in double.
-Choice reference(const RoutingRule& rule, const std::vector<float>& scores, const std::vector<float>& bias) {
+Choice reference(const RoutingRule& rule, const std::vector<float>& scores,
+                 const std::vector<float>& bias) {
   const int64_t n = rule.n_routed_experts, group_size = n / rule.n_group;
   std::vector<float> choice(n);
   for (int64_t e = 0; e < n; ++e) choice[e] = scores[e] + bias[e];
   std::vector<int64_t> groups(rule.n_group);
   std::iota(groups.begin(), groups.end(), 0);
   const auto group_score = [&](int64_t g) {
-    std::vector<float> members(choice.begin() + g * group_size, choice.begin() + (g + 1) * group_size);
+    std::vector<float> members(choice.begin() + g * group_size,
+                               choice.begin() + (g + 1) * group_size);
     std::sort(members.rbegin(), members.rend());
     return members[0] + (group_size > 1 ? members[1] : 0.0f);
   };
@@ -37,7 +41,8 @@ Choice reference(const RoutingRule& rule, const std::vector<float>& scores, cons
                    [&](int64_t a, int64_t b) { return group_score(a) > group_score(b); });
   std::vector<int32_t> candidates;
   for (int64_t g = 0; g < rule.topk_group; ++g) {
-    for (int64_t e = 0; e < group_size; ++e) candidates.push_back(static_cast<int32_t>(groups[g] * group_size + e));
+    for (int64_t e = 0; e < group_size; ++e)
+      candidates.push_back(static_cast<int32_t>(groups[g] * group_size + e));
   }
   std::sort(candidates.begin(), candidates.end());
   std::stable_sort(candidates.begin(), candidates.end(),
@@ -55,7 +60,8 @@ Choice reference(const RoutingRule& rule, const std::vector<float>& scores, cons
 }
 
 TEST(RouterTest, CombineWeightsIgnoreCorrectionBias) {
-  const RoutingRule rule{.n_routed_experts = 4, .num_experts_per_tok = 2, .routed_scaling_factor = 2.5};
+  const RoutingRule rule{
+      .n_routed_experts = 4, .num_experts_per_tok = 2, .routed_scaling_factor = 2.5};
   // Without the bias experts 0 and 1 would be chosen.
   const Choice c = routed(rule, {0.9f, 0.8f, 0.3f, 0.1f}, {0, 0, 5, 5});
   EXPECT_EQ(c.experts, (std::vector<int32_t>{2, 3}));
@@ -74,7 +80,8 @@ TEST(RouterTest, GroupScoreIsTheSumOfItsTwoBest) {
 TEST(RouterTest, GroupScoreUsesBiasedScores) {
   const RoutingRule rule{
       .n_routed_experts = 4, .n_group = 2, .topk_group = 1, .num_experts_per_tok = 1};
-  EXPECT_EQ(routed(rule, {0.9f, 0.9f, 0.5f, 0.4f}, {0, 0, 1, 1}).experts, (std::vector<int32_t>{2}));
+  EXPECT_EQ(routed(rule, {0.9f, 0.9f, 0.5f, 0.4f}, {0, 0, 1, 1}).experts,
+            (std::vector<int32_t>{2}));
 }
 
 TEST(RouterTest, UnchosenGroupsAreMinusInfinityEvenIfAllBiasedScoresAreNegative) {
@@ -87,8 +94,10 @@ TEST(RouterTest, UnchosenGroupsAreMinusInfinityEvenIfAllBiasedScoresAreNegative)
 }
 
 TEST(RouterTest, WithoutNormalisationWeightsAreStillScaled) {
-  const RoutingRule rule{
-      .n_routed_experts = 3, .num_experts_per_tok = 2, .norm_topk_prob = false, .routed_scaling_factor = 2.5};
+  const RoutingRule rule{.n_routed_experts = 3,
+                         .num_experts_per_tok = 2,
+                         .norm_topk_prob = false,
+                         .routed_scaling_factor = 2.5};
   const Choice c = routed(rule, {0.2f, 0.6f, 0.4f}, {0, 0, 0});
   EXPECT_EQ(c.experts, (std::vector<int32_t>{1, 2}));
   EXPECT_FLOAT_EQ(c.weights[0], 1.5f);
@@ -96,7 +105,8 @@ TEST(RouterTest, WithoutNormalisationWeightsAreStillScaled) {
 }
 
 TEST(RouterTest, TiesGoToTheLowerIndex) {
-  const RoutingRule rule{.n_routed_experts = 8, .n_group = 4, .topk_group = 2, .num_experts_per_tok = 3};
+  const RoutingRule rule{
+      .n_routed_experts = 8, .n_group = 4, .topk_group = 2, .num_experts_per_tok = 3};
   const Choice c = routed(rule, std::vector<float>(8, 0.5f), std::vector<float>(8, 0));
   EXPECT_EQ(c.experts, (std::vector<int32_t>{0, 1, 2}));
 }
@@ -108,7 +118,8 @@ TEST(RouterTest, ZeroScoresGiveZeroWeightsAndNoDivisionByZero) {
 
 TEST(RouterTest, NotANumberShowsInTheWeights) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const RoutingRule rule{.n_routed_experts = 8, .n_group = 4, .topk_group = 2, .num_experts_per_tok = 2};
+  const RoutingRule rule{
+      .n_routed_experts = 8, .n_group = 4, .topk_group = 2, .num_experts_per_tok = 2};
   for (int bad = 0; bad < 8; ++bad) {
     std::vector<float> scores = {0.8f, 0.7f, 0.6f, 0.5f, 0.4f, 0.3f, 0.2f, 0.1f};
     scores[bad] = nan;
@@ -140,10 +151,12 @@ TEST(RouterTest, EqualsBruteForceOnRandomScores) {
         for (auto& b : bias) b = std::round(b * 2) / 2;
       }
       const Choice found = routed(rule, scores, bias), expected = reference(rule, scores, bias);
-      ASSERT_EQ(found.experts, expected.experts) << rule.n_routed_experts << " experts, round " << round;
+      ASSERT_EQ(found.experts, expected.experts)
+          << rule.n_routed_experts << " experts, round " << round;
       for (size_t i = 0; i < found.weights.size(); ++i) {
         // A sum of k terms, a division, a product.
-        const double bound = static_cast<double>(rule.num_experts_per_tok + 3) * kRounding * expected.weights[i];
+        const double bound =
+            static_cast<double>(rule.num_experts_per_tok + 3) * kRounding * expected.weights[i];
         ASSERT_NEAR(found.weights[i], expected.weights[i], bound);
       }
     }

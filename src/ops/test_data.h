@@ -34,8 +34,12 @@ class Random {
  public:
   explicit Random(uint32_t seed) : engine_(seed) {}
 
-  float normal(float deviation = 1) { return std::normal_distribution<float>(0, deviation)(engine_); }
-  int64_t integer(int64_t from, int64_t to) { return std::uniform_int_distribution<int64_t>(from, to)(engine_); }
+  float normal(float deviation = 1) {
+    return std::normal_distribution<float>(0, deviation)(engine_);
+  }
+  int64_t integer(int64_t from, int64_t to) {
+    return std::uniform_int_distribution<int64_t>(from, to)(engine_);
+  }
 
   Rows rows(int64_t r, int64_t c, float deviation = 1) {
     Rows m(r, c);
@@ -81,7 +85,8 @@ inline Rows decoded(const LinearWeight& w) {
 }
 
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
 /// Runs with so many threads until the end of the scope.

@@ -4,7 +4,8 @@
 
 namespace dsv3 {
 
-/// A view of float32 activations: `rows` rows of `cols` floats, `stride` floats apart. Does not own.
+/// A view of float32 activations: `rows` rows of `cols` floats, `stride` floats apart. Does not
+/// own.
 struct Matrix {
   float* data = nullptr;
   int64_t rows = 0;
@@ -18,7 +19,9 @@ struct Matrix {
   float* row(int64_t i) const { return data + i * stride; }
   /// Columns [begin, begin + count).
   Matrix columns(int64_t begin, int64_t count) const { return {data + begin, rows, count, stride}; }
-  Matrix row_range(int64_t begin, int64_t end) const { return {row(begin), end - begin, cols, stride}; }
+  Matrix row_range(int64_t begin, int64_t end) const {
+    return {row(begin), end - begin, cols, stride};
+  }
 };
 
 }  // namespace dsv3

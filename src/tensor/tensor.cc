@@ -38,9 +38,7 @@ bool holds(DType dtype) {
 size_t dtype_size(DType dtype) { return info(dtype).size; }
 std::string_view dtype_name(DType dtype) { return info(dtype).name; }
 
-std::string shape_string(const Shape& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ", "));
-}
+std::string shape_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 Tensor Tensor::empty(DType dtype, Shape shape) {
   Tensor t;
@@ -141,7 +139,8 @@ Tensor Tensor::slice(int64_t begin, int64_t end) const {
   Tensor t = *this;
   t.shape_[0] = end - begin;
   const int64_t row = shape_[0] == 0 ? 0 : numel() / shape_[0];
-  t.data_ = static_cast<const std::byte*>(data_) + begin * row * static_cast<int64_t>(dtype_size(dtype_));
+  t.data_ =
+      static_cast<const std::byte*>(data_) + begin * row * static_cast<int64_t>(dtype_size(dtype_));
   return t;
 }
 

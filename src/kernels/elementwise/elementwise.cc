@@ -21,30 +21,32 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// Calls f(i, load, store) for whole vectors and once for a zero-padded last one, so that every element goes
-// through the same instructions wherever it stands.
+// Calls f(i, load, store) for whole vectors and once for a zero-padded last one, so that every
+// element goes through the same instructions wherever it stands.
 template <class F>
 HWY_INLINE void for_vectors(int64_t n, F&& f) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    f(i, [&](const float* p) HWY_ATTR { return hn::LoadU(d, p); },
-      [&](V v, float* p) HWY_ATTR { hn::StoreU(v, d, p); });
+    f(
+        i, [&](const float* p) HWY_ATTR { return hn::LoadU(d, p); },
+        [&](V v, float* p) HWY_ATTR { hn::StoreU(v, d, p); });
   }
   if (i < n) {
     const auto rest = static_cast<size_t>(n - i);
-    f(i,
-      [&](const float* p) HWY_ATTR {
-        HWY_ALIGN float buffer[hn::MaxLanes(D())] = {};
-        std::copy(p, p + rest, buffer);
-        return hn::Load(d, buffer);
-      },
-      [&](V v, float* p) HWY_ATTR {
-        HWY_ALIGN float buffer[hn::MaxLanes(D())];
-        hn::Store(v, d, buffer);
-        std::copy(buffer, buffer + rest, p);
-      });
+    f(
+        i,
+        [&](const float* p) HWY_ATTR {
+          HWY_ALIGN float buffer[hn::MaxLanes(D())] = {};
+          std::copy(p, p + rest, buffer);
+          return hn::Load(d, buffer);
+        },
+        [&](V v, float* p) HWY_ATTR {
+          HWY_ALIGN float buffer[hn::MaxLanes(D())];
+          hn::Store(v, d, buffer);
+          std::copy(buffer, buffer + rest, p);
+        });
   }
 }
 
@@ -75,23 +77,20 @@ void swiglu_impl(const float* gate, const float* up, int64_t n, float* y) {
 }
 
 void add_impl(const float* x, int64_t n, float* y) {
-  for_vectors(n, [&](int64_t i, auto load, auto store) HWY_ATTR {
-    store(hn::Add(load(y + i), load(x + i)), y + i);
-  });
+  for_vectors(n, [&](int64_t i, auto load, auto store)
+                     HWY_ATTR { store(hn::Add(load(y + i), load(x + i)), y + i); });
 }
 
 void axpy_impl(float a, const float* x, int64_t n, float* y) {
   const V factor = hn::Set(D(), a);
-  for_vectors(n, [&](int64_t i, auto load, auto store) HWY_ATTR {
-    store(hn::MulAdd(factor, load(x + i), load(y + i)), y + i);
-  });
+  for_vectors(n, [&](int64_t i, auto load, auto store)
+                     HWY_ATTR { store(hn::MulAdd(factor, load(x + i), load(y + i)), y + i); });
 }
 
 void scale_impl(float a, int64_t n, float* y) {
   const V factor = hn::Set(D(), a);
-  for_vectors(n, [&](int64_t i, auto load, auto store) HWY_ATTR {
-    store(hn::Mul(factor, load(y + i)), y + i);
-  });
+  for_vectors(n, [&](int64_t i, auto load, auto store)
+                     HWY_ATTR { store(hn::Mul(factor, load(y + i)), y + i); });
 }
 
 float softmax_tile_impl(float* s, int64_t n, float* m, float* l) {

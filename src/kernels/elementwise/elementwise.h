@@ -17,21 +17,21 @@ void axpy(float a, const float* x, int64_t n, float* y);
 /// y[i] *= a.
 void scale(float a, int64_t n, float* y);
 
-/// Rotates the pairs of a head's rotary channels in place: pair i by the angle whose cosine and sine are cos[i]
-/// and sin[i]. Interleaved: pair i is channels (2i, 2i+1); otherwise (i, i + pairs).
-/// Source: apply_rotary_pos_emb_interleave, apply_rotary_pos_emb.
+/// Rotates the pairs of a head's rotary channels in place: pair i by the angle whose cosine and
+/// sine are cos[i] and sin[i]. Interleaved: pair i is channels (2i, 2i+1); otherwise (i, i +
+/// pairs). Source: apply_rotary_pos_emb_interleave, apply_rotary_pos_emb.
 void rope(const float* cos, const float* sin, int64_t pairs, bool interleaved, float* x);
 
-/// One tile of an online softmax: p[j] = exp(s[j] - m'), m' = max(*m, max s), in place. Updates the running
-/// maximum *m and sum *l, and returns exp(m - m'), by which what was accumulated so far has to be
-/// multiplied. s[j] = -infinity is a masked key and gives 0; a tile of only such keys changes nothing.
-/// NaN makes *l NaN, also in a tile of nothing else.
+/// One tile of an online softmax: p[j] = exp(s[j] - m'), m' = max(*m, max s), in place. Updates the
+/// running maximum *m and sum *l, and returns exp(m - m'), by which what was accumulated so far has
+/// to be multiplied. s[j] = -infinity is a masked key and gives 0; a tile of only such keys changes
+/// nothing. NaN makes *l NaN, also in a tile of nothing else.
 float softmax_tile(float* s, int64_t n, float* m, float* l);
 
-/// Quantises a row as FP8 inference with dynamic activation scales does, and back: for each group of `group`
-/// channels (the last may be shorter) scale = max|x| / 448 and y = e4m3(x / scale) * scale. `power_of_two`
-/// rounds scales up to a power of two (scale_fmt ue8m0). codes and scales may be null. y may be x.
-/// Source: act_quant of DeepSeek's kernel.py.
+/// Quantises a row as FP8 inference with dynamic activation scales does, and back: for each group
+/// of `group` channels (the last may be shorter) scale = max|x| / 448 and y = e4m3(x / scale) *
+/// scale. `power_of_two` rounds scales up to a power of two (scale_fmt ue8m0). codes and scales may
+/// be null. y may be x. Source: act_quant of DeepSeek's kernel.py.
 void quantize_dequantize_e4m3(const float* x, int64_t n, int64_t group, bool power_of_two, float* y,
                               uint8_t* codes, float* scales);
 

@@ -35,7 +35,8 @@ TEST_P(ElementwiseTest, RmsNormEqualsReference) {
     std::vector<float> y(n), expected(n);
     rms_norm(x.data(), w.data(), 1e-6f, n, y.data());
     rms_norm_ref(x.data(), w.data(), 1e-6f, n, expected.data());
-    for (int64_t i = 0; i < n; ++i) ASSERT_NEAR(y[i], expected[i], 1e-6f * (1 + std::fabs(expected[i])));
+    for (int64_t i = 0; i < n; ++i)
+      ASSERT_NEAR(y[i], expected[i], 1e-6f * (1 + std::fabs(expected[i])));
   }
 }
 
@@ -51,7 +52,8 @@ TEST_P(ElementwiseTest, SwigluEqualsReferenceAlsoAtTheEnds) {
     std::vector<float> y(n), expected(n);
     swiglu(gate.data(), up.data(), n, y.data());
     swiglu_ref(gate.data(), up.data(), n, expected.data());
-    for (int64_t i = 0; i < n; ++i) ASSERT_NEAR(y[i], expected[i], 1e-6f * (1e-3f + std::fabs(expected[i]))) << gate[i];
+    for (int64_t i = 0; i < n; ++i)
+      ASSERT_NEAR(y[i], expected[i], 1e-6f * (1e-3f + std::fabs(expected[i]))) << gate[i];
   }
 }
 

@@ -21,11 +21,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// Register tiles: rows of A times rows (nt) or vectors of columns (nn) of W. With 32 registers (AVX-512, NEON)
-// 4 x 4 accumulators leave room for the operands; with 16 it is 4 x 2.
+// Register tiles: rows of A times rows (nt) or vectors of columns (nn) of W. With 32 registers
+// (AVX-512, NEON) 4 x 4 accumulators leave room for the operands; with 16 it is 4 x 2.
 constexpr int kTileM = 4;
 constexpr int kTileN = (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON) ? 4 : 2;
-// A single row of A is bound by reading W: more rows of it in flight hide the latency of the additions.
+// A single row of A is bound by reading W: more rows of it in flight hide the latency of the
+// additions.
 constexpr int kTileNSingle = 8;
 
 // From this many rows of A on, rows of W are decoded once into scratch memory and used from there.
@@ -36,11 +37,12 @@ HWY_INLINE const float* a_row(const ActivationRows& a, int64_t i) {
   return a.data + (a.rows != nullptr ? a.rows[i] : i) * a.stride;
 }
 
-// M x N elements of C from row i of A and row n of W on. The sum of each element is kept in one vector,
-// whose lane l takes the products of k = l, l + lanes, ...; the remaining k are one more, zero-padded vector.
+// M x N elements of C from row i of A and row n of W on. The sum of each element is kept in one
+// vector, whose lane l takes the products of k = l, l + lanes, ...; the remaining k are one more,
+// zero-padded vector.
 template <class Format, int M, int N>
-HWY_INLINE void tile_nt(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n, float* c,
-                        int64_t ldc) {
+HWY_INLINE void tile_nt(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n,
+                        float* c, int64_t ldc) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const int64_t cols = w.cols;
@@ -76,23 +78,27 @@ HWY_INLINE void tile_nt(const ActivationRows& a, int64_t i, const WeightView& w,
     }
     for (int p = 0; p < M; ++p) {
       std::copy(a_rows[p] + k, a_rows[p] + cols, x);
-      for (int q = 0; q < N; ++q) sum[p][q] = hn::MulAdd(hn::Load(d, x), hn::Load(d, y[q]), sum[p][q]);
+      for (int q = 0; q < N; ++q)
+        sum[p][q] = hn::MulAdd(hn::Load(d, x), hn::Load(d, y[q]), sum[p][q]);
     }
   }
   for (int p = 0; p < M; ++p) {
-    for (int q = 0; q < N; ++q) c[(i + p) * ldc + n + q] = hn::GetLane(hn::SumOfLanes(d, sum[p][q]));
+    for (int q = 0; q < N; ++q)
+      c[(i + p) * ldc + n + q] = hn::GetLane(hn::SumOfLanes(d, sum[p][q]));
   }
 }
 
 template <class Format, int M, int N>
-HWY_INLINE void strip_nt(const ActivationRows& a, int64_t i, const WeightView& w, float* c, int64_t ldc) {
+HWY_INLINE void strip_nt(const ActivationRows& a, int64_t i, const WeightView& w, float* c,
+                         int64_t ldc) {
   int64_t n = 0;
   for (; n + N <= w.rows; n += N) tile_nt<Format, M, N>(a, i, w, n, c, ldc);
   for (; n < w.rows; ++n) tile_nt<Format, M, 1>(a, i, w, n, c, ldc);
 }
 
 template <class Format>
-void gemm_nt_format(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc) {
+void gemm_nt_format(int64_t m, const ActivationRows& a, const WeightView& w, float* c,
+                    int64_t ldc) {
   int64_t i = 0;
   for (; i + kTileM <= m; i += kTileM) strip_nt<Format, kTileM, kTileN>(a, i, w, c, ldc);
   for (; i < m; ++i) strip_nt<Format, 1, kTileNSingle>(a, i, w, c, ldc);
@@ -124,7 +130,8 @@ void decode_impl(const WeightView& w, float* out, int64_t ld) {
 void gemm_nt_impl(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc) {
   if (w.format == WeightFormat::kF32) return gemm_nt_format<FormatF32>(m, a, w, c, ldc);
   if (m < kDecodeFrom && has_vector_segments(w)) {
-    with_format(w, [&](auto format) HWY_ATTR { gemm_nt_format<decltype(format)>(m, a, w, c, ldc); });
+    with_format(w,
+                [&](auto format) HWY_ATTR { gemm_nt_format<decltype(format)>(m, a, w, c, ldc); });
     return;
   }
   static thread_local Scratch scratch;
@@ -138,8 +145,8 @@ void gemm_nt_impl(int64_t m, const ActivationRows& a, const WeightView& w, float
 
 // M rows of C, N vectors of columns from column n on.
 template <int M, int N>
-HWY_INLINE void tile_nn(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n, float* c,
-                        int64_t ldc, bool accumulate) {
+HWY_INLINE void tile_nn(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n,
+                        float* c, int64_t ldc, bool accumulate) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const float* a_rows[M];
@@ -165,8 +172,8 @@ HWY_INLINE void tile_nn(const ActivationRows& a, int64_t i, const WeightView& w,
 }
 
 // The columns from n on that do not fill a vector. Fused multiply-add, as in the vectors.
-HWY_INLINE void tail_nn(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n, float* c,
-                        int64_t ldc, bool accumulate) {
+HWY_INLINE void tail_nn(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n,
+                        float* c, int64_t ldc, bool accumulate) {
   const hn::CappedTag<float, 1> one;
   for (; n < w.cols; ++n) {
     auto sum = hn::Set(one, accumulate ? c[i * ldc + n] : 0.0f);
@@ -179,8 +186,8 @@ HWY_INLINE void tail_nn(const ActivationRows& a, int64_t i, const WeightView& w,
 }
 
 template <int M>
-HWY_INLINE void strip_nn(const ActivationRows& a, int64_t i, const WeightView& w, float* c, int64_t ldc,
-                         bool accumulate) {
+HWY_INLINE void strip_nn(const ActivationRows& a, int64_t i, const WeightView& w, float* c,
+                         int64_t ldc, bool accumulate) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   int64_t n = 0;
   for (; n + kTileN * lanes <= w.cols; n += kTileN * lanes) {
@@ -191,7 +198,7 @@ HWY_INLINE void strip_nn(const ActivationRows& a, int64_t i, const WeightView& w
 }
 
 void gemm_nn_impl(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc,
-             bool accumulate) {
+                  bool accumulate) {
   static thread_local Scratch scratch;
   WeightView f32 = w;
   if (w.format != WeightFormat::kF32) {
@@ -215,7 +222,9 @@ HWY_EXPORT(decode_impl);
 HWY_EXPORT(gemm_nt_impl);
 HWY_EXPORT(gemm_nn_impl);
 
-void decode(const WeightView& w, float* out, int64_t ld) { HWY_DYNAMIC_DISPATCH(decode_impl)(w, out, ld); }
+void decode(const WeightView& w, float* out, int64_t ld) {
+  HWY_DYNAMIC_DISPATCH(decode_impl)(w, out, ld);
+}
 
 void gemm_nt(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc) {
   HWY_DYNAMIC_DISPATCH(gemm_nt_impl)(m, a, w, c, ldc);

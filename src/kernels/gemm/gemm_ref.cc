@@ -1,7 +1,7 @@
+#include <cstring>
+
 #include "formats/float_formats.h"
 #include "kernels/gemm/gemm.h"
-
-#include <cstring>
 
 namespace dsv3::kernels {
 namespace {
@@ -9,7 +9,8 @@ namespace {
 template <typename T>
 T load(const WeightView& w, int64_t r, int64_t c) {
   T x;
-  std::memcpy(&x, static_cast<const char*>(w.row(r)) + c * static_cast<int64_t>(sizeof(T)), sizeof(T));
+  std::memcpy(&x, static_cast<const char*>(w.row(r)) + c * static_cast<int64_t>(sizeof(T)),
+              sizeof(T));
   return x;
 }
 
@@ -45,7 +46,8 @@ void gemm_nt_ref(int64_t m, const ActivationRows& a, const WeightView& w, float*
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t n = 0; n < w.rows; ++n) {
       double sum = 0;
-      for (int64_t k = 0; k < w.cols; ++k) sum += double{activation_row(a, i)[k]} * element(w, n, k);
+      for (int64_t k = 0; k < w.cols; ++k)
+        sum += double{activation_row(a, i)[k]} * element(w, n, k);
       c[i * ldc + n] = static_cast<float>(sum);
     }
   }
@@ -56,7 +58,8 @@ void gemm_nn_ref(int64_t m, const ActivationRows& a, const WeightView& w, float*
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t n = 0; n < w.cols; ++n) {
       double sum = accumulate ? c[i * ldc + n] : 0.0;
-      for (int64_t k = 0; k < w.rows; ++k) sum += double{activation_row(a, i)[k]} * element(w, k, n);
+      for (int64_t k = 0; k < w.rows; ++k)
+        sum += double{activation_row(a, i)[k]} * element(w, k, n);
       c[i * ldc + n] = static_cast<float>(sum);
     }
   }

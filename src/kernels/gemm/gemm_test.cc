@@ -65,7 +65,8 @@ std::vector<float> random_floats(int64_t n, std::mt19937& rng) {
 
 // Bound of the rounding of a float32 sum of `terms` products, by the sum of their magnitudes.
 float bound(double magnitude, int64_t terms) {
-  return static_cast<float>((magnitude + 1e-30) * 0x1p-24 * (4 + std::sqrt(static_cast<double>(terms))));
+  return static_cast<float>((magnitude + 1e-30) * 0x1p-24 *
+                            (4 + std::sqrt(static_cast<double>(terms))));
 }
 
 class GemmTest : public testing::TestWithParam<std::string> {
@@ -77,9 +78,15 @@ class GemmTest : public testing::TestWithParam<std::string> {
 TEST_P(GemmTest, NtEqualsReference) {
   std::mt19937 rng(7);
   for (const WeightFormat format : kFormats) {
-    for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{
-             {0, 3, 5}, {1, 1, 1}, {1, 9, 16}, {2, 17, 31}, {3, 8, 129}, {5, 33, 200}, {9, 40, 300},
-             {12, 5, 7}, {21, 18, 576}}) {
+    for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{{0, 3, 5},
+                                                                     {1, 1, 1},
+                                                                     {1, 9, 16},
+                                                                     {2, 17, 31},
+                                                                     {3, 8, 129},
+                                                                     {5, 33, 200},
+                                                                     {9, 40, 300},
+                                                                     {12, 5, 7},
+                                                                     {21, 18, 576}}) {
       RandomWeight w(format, n, k, k > 64 ? 128 : 16, rng);
       const int64_t stride = k + 5;
       const auto a = random_floats((m + 1) * stride, rng);
@@ -94,9 +101,11 @@ TEST_P(GemmTest, NtEqualsReference) {
       for (int64_t i = 0; i < m; ++i) {
         for (int64_t j = 0; j < n; ++j) {
           double magnitude = 0;
-          for (int64_t t = 0; t < k; ++t) magnitude += std::fabs(a[rows[i] * stride + t] * decoded[j * k + t]);
+          for (int64_t t = 0; t < k; ++t)
+            magnitude += std::fabs(a[rows[i] * stride + t] * decoded[j * k + t]);
           ASSERT_NEAR(found[i * (n + 2) + j], expected[i * (n + 2) + j], bound(magnitude, k))
-              << "format " << int(format) << " m " << m << " n " << n << " k " << k << " at " << i << "," << j;
+              << "format " << int(format) << " m " << m << " n " << n << " k " << k << " at " << i
+              << "," << j;
         }
         ASSERT_EQ(found[i * (n + 2) + n], -1) << "wrote beyond a row";
       }
@@ -107,8 +116,13 @@ TEST_P(GemmTest, NtEqualsReference) {
 TEST_P(GemmTest, NnEqualsReference) {
   std::mt19937 rng(8);
   for (const WeightFormat format : kFormats) {
-    for (const auto& [m, k, n] : std::vector<std::array<int64_t, 3>>{
-             {1, 1, 1}, {1, 16, 40}, {2, 7, 31}, {4, 64, 129}, {5, 20, 200}, {9, 3, 65}, {3, 0, 20}}) {
+    for (const auto& [m, k, n] : std::vector<std::array<int64_t, 3>>{{1, 1, 1},
+                                                                     {1, 16, 40},
+                                                                     {2, 7, 31},
+                                                                     {4, 64, 129},
+                                                                     {5, 20, 200},
+                                                                     {9, 3, 65},
+                                                                     {3, 0, 20}}) {
       for (const bool accumulate : {false, true}) {
         RandomWeight w(format, k, n, 16, rng);
         const auto a = random_floats(m * (k + 1), rng);
@@ -117,7 +131,8 @@ TEST_P(GemmTest, NnEqualsReference) {
         const ActivationRows activations{a.data(), k + 1, nullptr};
         gemm_nn(m, activations, w.view, found.data(), n, accumulate);
         gemm_nn_ref(m, activations, w.view, expected.data(), n, accumulate);
-        for (int64_t i = 0; i < m * n; ++i) ASSERT_NEAR(found[i], expected[i], 1e-5f * (1 + k)) << i;
+        for (int64_t i = 0; i < m * n; ++i)
+          ASSERT_NEAR(found[i], expected[i], 1e-5f * (1 + k)) << i;
       }
     }
   }
@@ -170,7 +185,8 @@ TEST_P(GemmTest, ARowsResultDoesNotDependOnTheOtherRows) {
       gemm_nn(1, {a.data() + i * 333, 333, nullptr}, w.view, alone_nn.data(), 333, false);
       EXPECT_EQ(0, std::memcmp(alone_nn.data(), together_nn.data() + i * 333, 333 * sizeof(float)));
       for (int n = 0; n < 45; n += 7) {
-        gemm_nt(1, {a.data() + i * 333, 333, nullptr}, w.view.slice_rows(n, n + 1), alone.data(), 1);
+        gemm_nt(1, {a.data() + i * 333, 333, nullptr}, w.view.slice_rows(n, n + 1), alone.data(),
+                1);
         EXPECT_EQ(alone[0], together[i * 45 + n]);
       }
     }
