@@ -1,0 +1,56 @@
+#include "text/jinja/objects.h"
+
+namespace dsv3::jinja {
+
+std::string Namespace::repr(Runtime& runtime) const {
+  const Runtime::Depth depth(runtime);  // it may hold itself
+  return fmt::format("<Namespace {}>", jinja::repr(runtime, Value(Kind::kDict, values_.get())));
+}
+
+bool Namespace::attribute(Runtime&, std::string_view name, Value& out) {
+  const Value* found = values_->find(name);
+  if (found) out = *found;
+  return found != nullptr;
+}
+
+std::string Range::repr(Runtime&) const {
+  return step_ == 1 ? fmt::format("range({}, {})", start_, stop_)
+                    : fmt::format("range({}, {}, {})", start_, stop_, step_);
+}
+
+bool Range::items(Runtime& runtime, std::vector<Value>& out) {
+  runtime.meter.check_items(static_cast<size_t>(length_));
+  out.reserve(static_cast<size_t>(length_));
+  for (int64_t i = 0; i < length_; ++i) out.emplace_back(start_ + i * step_);
+  return true;
+}
+
+bool Range::item(Runtime&, int64_t index, Value& out) const {
+  if (index < 0) index += length_;
+  if (index < 0 || index >= length_) return false;
+  out = Value(start_ + index * step_);
+  return true;
+}
+
+std::vector<Value> DictView::list(Runtime& runtime) const {
+  const auto& entries = dict_.dict().items;
+  runtime.meter.check_items(entries.size());
+  std::vector<Value> out;
+  out.reserve(entries.size());
+  for (const auto& [key, value] : entries) {
+    if (part_ == kItems) out.push_back(runtime.tuple({key, value}));
+    else out.push_back(part_ == kKeys ? key : value);
+  }
+  return out;
+}
+
+bool DictView::items(Runtime& runtime, std::vector<Value>& out) {
+  out = list(runtime);
+  return true;
+}
+
+std::string DictView::repr(Runtime& runtime) const {
+  return fmt::format("{}({})", type_name(), jinja::repr(runtime, runtime.list(list(runtime))));
+}
+
+}  // namespace dsv3::jinja

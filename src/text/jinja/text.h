@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dsv3::jinja {
+
+// Python's functions on strings. All texts are valid UTF-8; positions and lengths are characters
+// where a name or comment says so, else bytes.
+
+size_t count_characters(std::string_view s);
+/// The byte where character `index` starts; the end for an index beyond it.
+size_t byte_offset(std::string_view s, size_t index);
+std::vector<std::string_view> characters(std::string_view s);
+
+bool is_space(char32_t c);
+bool is_printable(char32_t c);
+bool is_letter(char32_t c);
+bool is_decimal(char32_t c);
+bool is_digit(char32_t c);
+bool is_numeric(char32_t c);
+bool is_upper(char32_t c);
+bool is_lower(char32_t c);
+bool is_title(char32_t c);
+bool is_identifier_start(char32_t c);
+bool is_identifier_part(char32_t c);
+/// \w of Python's re.
+bool is_word(char32_t c);
+
+std::string to_upper(std::string_view s);
+std::string to_lower(std::string_view s);
+/// Each word's first letter, as str.title.
+std::string to_title(std::string_view s);
+/// The first character in title case, the rest lower, as str.capitalize.
+std::string capitalize(std::string_view s);
+std::string swap_case(std::string_view s);
+
+enum Sides : uint8_t { kLeft = 1, kRight = 2, kBoth = 3 };
+/// White space, or the characters of `chars`.
+std::string_view strip(std::string_view s, Sides sides);
+std::string_view strip(std::string_view s, std::string_view chars, Sides sides);
+
+constexpr size_t kNotFound = std::string_view::npos;
+/// Linear in the length of both, unlike std::string::find.
+size_t find(std::string_view s, std::string_view part, size_t from = 0);
+size_t rfind(std::string_view s, std::string_view part);
+size_t count(std::string_view s, std::string_view part);
+/// At most `limit` replacements, all where negative.
+std::string replace(std::string_view s, std::string_view from, std::string_view to, int64_t limit);
+
+/// At runs of white space; at most `limit` cuts, no limit where negative.
+std::vector<std::string_view> split_space(std::string_view s, int64_t limit, bool from_right);
+std::vector<std::string_view> split(std::string_view s, std::string_view separator, int64_t limit,
+                                    bool from_right);
+std::vector<std::string_view> split_lines(std::string_view s, bool keep_ends);
+
+/// &, <, >, " and ' as HTML entities.
+std::string escape_html(std::string_view s);
+
+}  // namespace dsv3::jinja
