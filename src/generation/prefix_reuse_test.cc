@@ -1,0 +1,60 @@
+#include "generation/prefix_reuse.h"
+
+#include <gtest/gtest.h>
+
+#include "dsv3/generation.h"
+#include "generation/engine_lm.h"
+
+namespace dsv3::generation {
+namespace {
+
+const std::filesystem::path kStories = std::filesystem::path(DSV3_SOURCE_DIR) / "models/stories";
+
+class PrefixReuseTest : public testing::Test {
+ protected:
+  std::vector<int64_t> greedy(CausalLm& lm, std::vector<int64_t> prompt, int64_t chunk = 512) {
+    GenerationRequest request;
+    request.prompts = {std::move(prompt)};
+    request.config.max_new_tokens = 12;
+    request.prefill_chunk = chunk;
+    return generate(lm, request).sequences[0].tokens;
+  }
+
+  EngineLm engine_{DeepseekV3ForCausalLM::from_pretrained(kStories, {.deterministic = true})};
+  PrefixReusingLm reusing_{engine_};
+};
+
+TEST_F(PrefixReuseTest, TheSecondTurnReadsOnlyItsOwnTokens) {
+  std::vector<int64_t> prompt = {0, 426, 432, 261, 399, 14, 402};
+  const std::vector<int64_t> answer = greedy(reusing_, prompt);
+  EXPECT_EQ(reusing_.take_reused_tokens(), 0);
+  prompt.insert(prompt.end(), answer.begin(), answer.end());
+  prompt.insert(prompt.end(), {285, 261, 393});
+  const std::vector<int64_t> expected = greedy(engine_, prompt);
+  EXPECT_EQ(greedy(reusing_, prompt), expected);
+  // All of the first turn but its last token, which was chosen and never fed.
+  EXPECT_EQ(reusing_.take_reused_tokens(), 7 + 11);
+}
+
+TEST_F(PrefixReuseTest, AnotherContinuationOfTheSamePrefix) {
+  const std::vector<int64_t> first = {0, 426, 432, 261, 399, 14, 402, 285, 261, 393};
+  const std::vector<int64_t> second = {0, 426, 432, 261, 399, 330, 496, 268};
+  greedy(reusing_, first);
+  EXPECT_EQ(greedy(reusing_, second), greedy(engine_, second));
+  EXPECT_EQ(reusing_.take_reused_tokens(), 5);
+  EXPECT_EQ(greedy(reusing_, {7, 8, 9}), greedy(engine_, {7, 8, 9}));
+  EXPECT_EQ(reusing_.take_reused_tokens(), 0);
+}
+
+TEST_F(PrefixReuseTest, TheSamePromptAgainAndInChunks) {
+  const std::vector<int64_t> prompt = {0, 426, 432, 261, 399, 14, 402, 285, 261, 393};
+  const std::vector<int64_t> expected = greedy(engine_, prompt);
+  for (const int64_t chunk : {512, 3, 1}) EXPECT_EQ(greedy(reusing_, prompt, chunk), expected);
+  reusing_.take_reused_tokens();
+  reusing_.forget();
+  EXPECT_EQ(greedy(reusing_, prompt), expected);
+  EXPECT_EQ(reusing_.take_reused_tokens(), 0);
+}
+
+}  // namespace
+}  // namespace dsv3::generation
