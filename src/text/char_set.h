@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -10,19 +11,35 @@
 
 namespace dsv3 {
 
-/// A set of code points: a bit for each ASCII character; above that, Unicode categories and ranges.
+/// A set of code points that can be put together with others; CharTable answers questions fast.
 class CharSet {
  public:
   void add(char32_t first, char32_t last);
   void add(char32_t code_point) { add(code_point, code_point); }
+  void add(std::span<const CodeRange> ranges);
+  void add(const CharSet& other) { add(std::span<const CodeRange>(other.ranges_)); }
   void add_categories(CategoryMask categories);
   /// Turns the set into its complement.
   void negate();
+  void intersect(CharSet other);
 
-  bool contains_ascii(uint8_t c) const { return ascii_[c >> 6] >> (c & 63) & 1; }
-  bool contains(char32_t code_point) const {
-    return code_point < 0x80 ? contains_ascii(static_cast<uint8_t>(code_point))
-                             : contains_wide(code_point);
+  /// Sorted, with gaps between them.
+  const std::vector<CodeRange>& ranges() const { return ranges_; }
+
+ private:
+  void normalise();
+
+  std::vector<CodeRange> ranges_;
+};
+
+/// A set of code points to look characters up in: pages of 256 bits, equal ones kept once.
+class CharTable {
+ public:
+  explicit CharTable(const CharSet& set);
+
+  bool contains_ascii(uint8_t c) const { return pages_[0][c >> 6] >> (c & 63) & 1; }
+  bool contains(char32_t c) const {
+    return pages_[page_of_[c >> 8]][c >> 6 & 3] >> (c & 63) & 1;
   }
 
   /// Bytes of the character at `p` (valid UTF-8 up to `end`) if it is in the set, else 0.
@@ -30,30 +47,18 @@ class CharSet {
     if (p == end) return 0;
     const auto lead = static_cast<uint8_t>(*p);
     if (lead < 0x80) return contains_ascii(lead);
-    return contains_wide(utf8_decode(p)) ? utf8_length(lead) : 0;
+    return contains(utf8_decode(p)) ? utf8_length(lead) : 0;
   }
 
-  /// Categories that some code point of the set above ASCII may have.
-  CategoryMask wide_categories() const;
+  /// Categories that some code point of the set above ASCII has.
+  CategoryMask wide_categories() const { return wide_categories_; }
 
  private:
-  struct Range {
-    char32_t first, last;
-  };
+  using Page = std::array<uint64_t, 4>;
 
-  bool contains_wide(char32_t c) const {
-    bool in = (category_bit(c) & categories_) != 0;
-    for (size_t i = 0; i < ranges_.size() && !in; ++i) {
-      in = c >= ranges_[i].first && c <= ranges_[i].last;
-    }
-    return in != negated_;
-  }
-
-  std::array<uint64_t, 2> ascii_ = {};
-  // The code points above ASCII: those of the categories or ranges, or all others if negated.
-  CategoryMask categories_ = 0;
-  std::vector<Range> ranges_;
-  bool negated_ = false;
+  std::vector<Page> pages_;  // the first one is that of U+0000
+  std::array<uint16_t, 0x1100> page_of_;
+  CategoryMask wide_categories_ = 0;
 };
 
 }  // namespace dsv3

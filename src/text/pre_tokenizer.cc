@@ -30,19 +30,6 @@ SplitBehavior behavior_of(const std::string& name, const std::string& where) {
   fail("{}: behavior '{}' is not supported", where, name);
 }
 
-std::unique_ptr<Finder> pattern_finder(const Json& json, const std::string& where) {
-  const Json* pattern = find_field(json, "pattern", where);
-  if (!pattern || !pattern->is_object() || pattern->size() != 1) {
-    fail(R"({}: field 'pattern' must be {{"Regex": "..."}} or {{"String": "..."}})", where);
-  }
-  const std::string kind = pattern->begin().key();
-  const std::string text = string_field(*pattern, kind, where + ".pattern");
-  if (text.empty()) fail("{}: an empty pattern is not supported", where);
-  if (kind == "String") return find_string(text);
-  if (kind == "Regex") return with_context(where, [&] { return find_regex(text); });
-  fail("{}: pattern kind '{}' is not supported", where, kind);
-}
-
 std::unique_ptr<PreTokenizerStep> split_at(std::unique_ptr<Finder> finder, SplitBehavior behavior,
                                            bool invert = false) {
   return std::make_unique<SplitStep>(std::move(finder), behavior, invert);
@@ -53,8 +40,6 @@ CharSet set_of(CategoryMask categories) {
   set.add_categories(categories);
   return set;
 }
-
-using CodeRange = std::pair<char32_t, char32_t>;
 
 /// Punctuation that the pre-tokenizer of that name does not know: its tables are those of Unicode 8.
 constexpr CodeRange kNewerPunctuation[] = {
@@ -79,15 +64,17 @@ std::unique_ptr<Finder> find_punctuation() {
   set.add(0x166D);  // these two were punctuation then
   set.add(0x111C9);
   CharSet newer;
-  for (const auto& [first, last] : kNewerPunctuation) newer.add(first, last);
-  return find_character(std::move(set), std::move(newer));
+  newer.add(kNewerPunctuation);
+  newer.negate();
+  set.intersect(newer);
+  return find_character(set);
 }
 
 std::unique_ptr<Finder> find_digits() {
   CharSet set = set_of(kNumber);
   set.add(0x11DE0, 0x11DE9);  // Unicode 17, which this pre-tokenizer already has
   set.add(0x16FF4, 0x16FF6);
-  return find_character(std::move(set));
+  return find_character(set);
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ class Regex::Run {
 
   const Regex& regex_;
   const Instruction* program_;
-  const CharSet* sets_;
+  const CharTable* sets_;
   const char* end_;
   int64_t steps_left_;
   Stack stack_;
@@ -90,7 +90,7 @@ class Regex::Run {
 
 bool Regex::Run::take(const Instruction& step, uint32_t max, const char*& at,
                       const char*& lowest) {
-  const CharSet& set = sets_[step.set];
+  const CharTable& set = sets_[step.set];
   const char* const begin = at;
   if (step.min == 0) lowest = at;
   uint32_t count = 0;

@@ -12,7 +12,8 @@ namespace dsv3 {
 
 /// Regular expressions as tokenizers use them, with the meaning they have in Oniguruma (the engine
 /// inside Hugging Face tokenizers) and the tables of Unicode 16. Understood:
-///   literals, escapes, `.`, [sets] with ranges, \p{L} and other general categories, \s \S \d \D \w \W,
+///   literals, escapes, `.`, [sets] with ranges, sets inside sets and intersections with &&,
+///   \p{L} and other general categories, \p{Han} and other scripts, \s \S \d \D \w \W,
 ///   alternation, groups (…) (?:…) (?i:…) (?>…), look-ahead (?=…) (?!…),
 ///   quantifiers * + ? {m} {m,} {m,n}, lazy with ? and possessive with + (not after braces).
 /// Anything else, and a pattern that may match nothing, is refused: Error with the pattern, the place and the construct.
@@ -58,7 +59,7 @@ class Regex {
   class Run;
 
   std::string pattern_;
-  std::vector<CharSet> sets_;
+  std::vector<CharTable> sets_;
   std::vector<Instruction> program_;
   // The alternatives of the outermost level, in order, and for each first character a bit for each
   // alternative that it may start.

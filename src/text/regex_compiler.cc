@@ -17,7 +17,7 @@ void merge(FirstCharacters& into, const FirstCharacters& from) {
 
 class Compiler {
  public:
-  Compiler(std::string_view pattern, std::vector<Instruction>& program, std::vector<CharSet>& sets)
+  Compiler(std::string_view pattern, std::vector<Instruction>& program, std::vector<CharTable>& sets)
       : pattern_(pattern), program_(program), sets_(sets) {}
 
   void compile(const RegexNode& node) {
@@ -45,7 +45,7 @@ class Compiler {
   uint32_t here() const { return static_cast<uint32_t>(program_.size()); }
 
   uint32_t add_set(const CharSet& set) {
-    sets_.push_back(set);
+    sets_.emplace_back(set);
     return static_cast<uint32_t>(sets_.size() - 1);
   }
 
@@ -118,7 +118,7 @@ class Compiler {
 
   std::string_view pattern_;
   std::vector<Instruction>& program_;
-  std::vector<CharSet>& sets_;
+  std::vector<CharTable>& sets_;
 };
 
 }  // namespace
@@ -126,10 +126,12 @@ class Compiler {
 FirstCharacters first_characters(const RegexNode& node) {
   FirstCharacters first;
   switch (node.kind) {
-    case RegexNode::kSet:
-      for (uint8_t c = 0; c < 0x80; ++c) first.ascii[c] = node.set.contains_ascii(c);
-      first.categories = node.set.wide_categories();
+    case RegexNode::kSet: {
+      const CharTable set(node.set);
+      for (uint8_t c = 0; c < 0x80; ++c) first.ascii[c] = set.contains_ascii(c);
+      first.categories = set.wide_categories();
       break;
+    }
     case RegexNode::kAlternation:
       for (const RegexNode& child : node.children) {
         const FirstCharacters of_child = first_characters(child);
@@ -160,7 +162,7 @@ FirstCharacters first_characters(const RegexNode& node) {
 }
 
 void compile_regex(const RegexNode& node, std::string_view pattern,
-                   std::vector<Regex::Instruction>& program, std::vector<CharSet>& sets) {
+                   std::vector<Regex::Instruction>& program, std::vector<CharTable>& sets) {
   Compiler compiler(pattern, program, sets);
   compiler.compile(node);
   compiler.emit({.op = Instruction::kMatch});

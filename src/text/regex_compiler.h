@@ -18,6 +18,6 @@ FirstCharacters first_characters(const RegexNode& node);
 
 /// Appends the program of `node`, with its kMatch, and the sets it uses. `pattern` is for errors.
 void compile_regex(const RegexNode& node, std::string_view pattern,
-                   std::vector<Regex::Instruction>& program, std::vector<CharSet>& sets);
+                   std::vector<Regex::Instruction>& program, std::vector<CharTable>& sets);
 
 }  // namespace dsv3

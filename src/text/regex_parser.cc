@@ -129,7 +129,7 @@ class Parser {
     RegexNode node{.kind = RegexNode::kSet};
     if (take("[")) {
       previous_literal_ = 0;
-      node.set = bracket_set();
+      node.set = bracket_set(0);
     } else if (take(".")) {
       previous_literal_ = 0;
       node.set.add(U'\n');
@@ -178,15 +178,36 @@ class Parser {
     return node;
   }
 
-  CharSet bracket_set() {
-    CharSet set;
+  /// What follows '['. Operands of && are unions of items; ^ negates the whole.
+  CharSet bracket_set(int depth) {
+    if (depth > kMaxDepth) refuse("sets are nested too deeply");
+    const bool outer = in_set_;
     in_set_ = true;
     const bool negated = take("^");
-    for (bool first = true; first || peek() != ']'; first = false) {
+    if (negated && outer && ignore_case_) unsupported("a negated set inside a set inside (?i:..)");
+    std::optional<CharSet> all;
+    do {
+      const CharSet operand = set_operand(depth);
+      if (all) all->intersect(operand);
+      else all = operand;
+    } while (take("&&"));
+    if (!take("]")) refuse("'[' without ']'");
+    in_set_ = outer;
+    if (negated) all->negate();
+    return *all;
+  }
+
+  CharSet set_operand(int depth) {
+    CharSet set;
+    for (bool first = true; first || (peek() != ']' && !looking_at("&&")); first = false) {
       if (done()) refuse("'[' without ']'");
       if (peek() == ']') unsupported("']' as the first character of a set (write \\])");
-      if (peek() == '[') unsupported("a set inside a set (a literal bracket is \\[)");
-      if (looking_at("&&")) unsupported("the intersection '&&'");
+      if (looking_at("&&")) unsupported("'&&' with nothing before it");
+      if (looking_at("[:")) unsupported("a POSIX bracket (a literal bracket is \\[)");
+      if (take("[")) {
+        set.add(bracket_set(depth + 1));
+        continue;
+      }
       const std::optional<char32_t> low = set_item(set);
       if (!low) {
         if (peek() == '-' && !looking_at("-]")) unsupported("a range that begins with a class");
@@ -197,15 +218,12 @@ class Parser {
         continue;
       }
       take("-");
-      if (peek() == '[') unsupported("a set inside a set (a literal bracket is \\[)");
+      if (peek() == '[' || looking_at("&&")) unsupported("a range that ends with a set");
       const std::optional<char32_t> high = set_item(set);
       if (!high) unsupported("a range that ends with a class");
       if (*high < *low) refuse("a range whose end is before its start");
       add_folded(set, *low, *high);
     }
-    take("]");
-    in_set_ = false;
-    if (negated) set.negate();
     return set;
   }
 
@@ -251,10 +269,15 @@ class Parser {
         const bool caret = take("^");
         const std::string_view name = pattern_.substr(at_, close - at_);
         const auto categories = categories_of(name);
-        if (!categories) unsupported(fmt::format("the class \\p{{{}}}", name));
+        const auto script = script_ranges(name);
+        if (!categories && !script) unsupported(fmt::format("the class \\p{{{}}}", name));
         at_ = close + 1;
         if (ignore_case_) unsupported("\\p{..} inside (?i:..)");
-        add_class(set, *categories, (c == 'P') != caret);
+        CharSet named;
+        if (categories) named.add_categories(*categories);
+        else named.add(*script);
+        if ((c == 'P') != caret) named.negate();
+        set.add(named);
         return std::nullopt;
       }
       default:
@@ -289,7 +312,7 @@ class Parser {
   /// Oniguruma's word characters. Outside of a set they have the other numbers of Latin-1 too.
   void add_word(CharSet& set) const {
     set.add_categories(kWord);
-    for (const auto& [first, last] : kOtherWord) set.add(first, last);
+    set.add(kOtherWord);
     if (in_set_) return;
     set.add(0xB2, 0xB3);
     set.add(0xB9);

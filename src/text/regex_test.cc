@@ -53,6 +53,20 @@ TEST(RegexTest, ClassesAreThoseOfUnicode16) {
   EXPECT_EQ(find_all(R"(\P{L}+)", "ab12é"), (Strings{"12"}));
 }
 
+TEST(RegexTest, SetsInsideSetsAndIntersections) {
+  EXPECT_EQ(find_all("[a-d&&[^b]]+", "abcd"), (Strings{"a", "cd"}));
+  EXPECT_EQ(find_all("[a-d[xy]]+", "abcdxyz"), (Strings{"abcdxy"}));
+  EXPECT_EQ(find_all("[^a&&b]+", "abcd"), (Strings{"abcd"}));
+  EXPECT_EQ(find_all("[a-f&&c-z&&[^e]]+", "abcdefg"), (Strings{"cd", "f"}));
+  EXPECT_EQ(find_all(R"([\p{Lo}\p{M}&&[^\p{Han}]]+)", "中ا文か"), (Strings{"ا", "か"}));
+}
+
+TEST(RegexTest, ScriptsAreThoseOfUnicode16) {
+  EXPECT_EQ(find_all(R"([\p{Han}]+)", "a々〇漢字かな\U00020000\U00016FF0"),
+            (Strings{"々〇漢字", "\U00020000\U00016FF0"}));
+  EXPECT_EQ(find_all(R"(\P{Han})", "中ー"), (Strings{"ー"}));
+}
+
 TEST(RegexTest, WhiteSpaceIsThePropertyOfThatName) {
   EXPECT_EQ(find_all(R"(\s+)", "\u0085\u00A0\u2028\u3000"),
             (Strings{"\u0085\u00A0\u2028\u3000"}));
@@ -71,10 +85,12 @@ TEST(RegexTest, RefusesWhatItDoesNotKnowWithThePlace) {
       {"a$", "the anchor '$'"},
       {R"(\bword)", R"(the escape \b)"},
       {R"(a\1)", R"(the escape \1)"},
-      {R"(\p{Han})", R"(\p{Han})"},
+      {R"(\p{Klingon})", R"(\p{Klingon})"},
       {R"(\p)", "without {name}"},
-      {"[a&&b]", "&&"},
-      {"[[:alpha:]]", "a set inside a set"},
+      {"[&&b]", "&&"},
+      {"[a&&]", "as the first character of a set"},
+      {"[a-[b]]", "a range that ends with a set"},
+      {"[[:alpha:]]", "a POSIX bracket"},
       {"[b-a]", "a range whose end is before its start"},
       {"(?i:ß)", "above ASCII"},
       {"(?i:ss)", "pair of letters"},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "text/json_fields.h"
 #include "text/unicode.h"
 
 namespace dsv3 {
@@ -35,14 +36,13 @@ class StringFinder : public Finder {
 
 class CharacterFinder : public Finder {
  public:
-  CharacterFinder(CharSet set, CharSet except)
-      : set_(std::move(set)), except_(std::move(except)) {}
+  explicit CharacterFinder(const CharSet& set) : set_(set) {}
   bool find(std::string_view text, size_t from, Regex::Match& match) const override {
     const char* const end = text.data() + text.size();
     while (from < text.size()) {
       const char* const at = text.data() + from;
       const size_t length = utf8_length(static_cast<uint8_t>(*at));
-      if (set_.match(at, end) && !except_.match(at, end)) {
+      if (set_.match(at, end)) {
         match = {from, from + length};
         return true;
       }
@@ -52,7 +52,7 @@ class CharacterFinder : public Finder {
   }
 
  private:
-  CharSet set_, except_;
+  CharTable set_;
 };
 
 class WordFinder : public Finder {
@@ -87,10 +87,32 @@ std::unique_ptr<Finder> find_regex(std::string_view pattern) {
 std::unique_ptr<Finder> find_string(std::string_view text) {
   return std::make_unique<StringFinder>(text);
 }
-std::unique_ptr<Finder> find_character(CharSet set, CharSet except) {
-  return std::make_unique<CharacterFinder>(std::move(set), std::move(except));
+std::unique_ptr<Finder> find_character(const CharSet& set) {
+  return std::make_unique<CharacterFinder>(set);
 }
 std::unique_ptr<Finder> find_words() { return std::make_unique<WordFinder>(); }
+
+std::unique_ptr<Finder> pattern_finder(const Json& json, const std::string& where) {
+  const Json* pattern = find_field(json, "pattern", where);
+  if (!pattern || !pattern->is_object() || pattern->size() != 1) {
+    fail(R"({}: field 'pattern' must be {{"Regex": "..."}} or {{"String": "..."}})", where);
+  }
+  const std::string kind = pattern->begin().key();
+  const std::string text = string_field(*pattern, kind, where + ".pattern");
+  if (text.empty()) fail("{}: an empty pattern is not supported", where);
+  if (kind == "String") return find_string(text);
+  if (kind == "Regex") return with_context(where, [&] { return find_regex(text); });
+  fail("{}: pattern kind '{}' is not supported", where, kind);
+}
+
+std::string replace_all(std::string_view text, const Finder& finder, std::string_view content) {
+  std::string out;
+  size_t done = 0;
+  for (Regex::Match match; finder.find(text, done, match); done = match.end) {
+    out.append(text.substr(done, match.begin - done)).append(content);
+  }
+  return out.append(text.substr(done));
+}
 
 void SplitStep::split(std::string_view piece, PieceSink sink) const {
   if (behavior_ != SplitBehavior::kIsolated && behavior_ != SplitBehavior::kRemoved) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "text/pre_tokenizer.h"
 #include "text/regex.h"
 
@@ -22,10 +23,16 @@ class Finder {
 
 std::unique_ptr<Finder> find_regex(std::string_view pattern);
 std::unique_ptr<Finder> find_string(std::string_view text);
-/// Each character of `set` that is not in `except` is a match.
-std::unique_ptr<Finder> find_character(CharSet set, CharSet except = {});
+/// Each character of `set` is a match.
+std::unique_ptr<Finder> find_character(const CharSet& set);
 /// Runs of word characters (as Rust's \w), and runs of what is neither that nor white space.
 std::unique_ptr<Finder> find_words();
+
+/// The field `pattern` of a JSON object `where`: {"Regex": "..."} or {"String": "..."}.
+std::unique_ptr<Finder> pattern_finder(const Json& json, const std::string& where);
+
+/// `text` with `content` in place of each match.
+std::string replace_all(std::string_view text, const Finder& finder, std::string_view content);
 
 /// Splits at matches, or with `invert` at what lies between them.
 class SplitStep : public PreTokenizerStep {

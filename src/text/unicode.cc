@@ -29,6 +29,8 @@ const uint8_t* make_category_table() {
   return table.data();
 }
 
+std::span<const uint32_t> category_runs() { return kRuns; }
+
 std::optional<CategoryMask> categories_of(std::string_view name) {
   if (name.empty() || name.size() > 2) return std::nullopt;
   CategoryMask mask = 0;

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
-#include <utility>
 
 namespace dsv3 {
 
@@ -36,11 +36,16 @@ constexpr CategoryMask kSymbol =
 constexpr CategoryMask kWhiteSpace =
     category_mask(Category::kZs, Category::kZl, Category::kZp, Category::kCcSpace);
 
+/// The code points from `first` to `last`.
+struct CodeRange {
+  char32_t first, last;
+};
+
 /// Word characters: these categories, and circled and squared letters, which are alphabetic though
 /// their category is So.
 constexpr CategoryMask kWord =
     kLetter | kMark | category_mask(Category::kNd, Category::kNl, Category::kPc);
-constexpr std::pair<char32_t, char32_t> kOtherWord[] = {
+constexpr CodeRange kOtherWord[] = {
     {0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
 
 /// One byte for each code point below 0x110000, made at the first call.
@@ -55,8 +60,14 @@ inline CategoryMask category_bit(char32_t code_point) {
   return CategoryMask{1} << category_index(code_point);
 }
 
+/// Runs of code points of one category, from U+0000 on: length * 32 + category.
+std::span<const uint32_t> category_runs();
+
 /// The categories of \p{name}: "L", "Lu", "N", ...; nullopt for a name that is no category.
 std::optional<CategoryMask> categories_of(std::string_view name);
+
+/// The code points of a script, as \p{Han} names it; nullopt for a name that is not in the table.
+std::optional<std::span<const CodeRange>> script_ranges(std::string_view name);
 
 /// \w of Rust's regex crate: the word characters and the two joiners U+200C and U+200D.
 bool is_word_character(char32_t code_point);
