@@ -24,9 +24,12 @@ class UsageError : public std::runtime_error {
   explicit UsageError(const std::string& message) : std::runtime_error(message) {}
 };
 
+void add_detokenize_command(CLI::App& app, Action& action);
+void add_eval_command(CLI::App& app, Action& action);
 void add_forward_command(CLI::App& app, Action& action);
 void add_generate_command(CLI::App& app, Action& action);
 void add_inspect_command(CLI::App& app, Action& action);
+void add_tokenize_command(CLI::App& app, Action& action);
 void add_verify_command(CLI::App& app, Action& action);
 
 }  // namespace dsv3::cli
