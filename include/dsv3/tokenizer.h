@@ -49,6 +49,9 @@ class Tokenizer {
   /// Whether decode with skip_special_tokens drops the token: added tokens marked special. DeepSeek's
   /// <｜User｜>, <｜Assistant｜> and tool tokens are not.
   bool is_special(int64_t id) const;
+  /// Ids of all added tokens, which `encode` cuts out of the text before anything else unless told
+  /// otherwise, in order.
+  std::vector<int64_t> added_tokens() const;
 
   /// From tokenizer_config.json; nullopt where it says nothing or null.
   std::optional<int64_t> bos_token_id() const;

@@ -285,6 +285,14 @@ bool Tokenizer::is_special(int64_t id) const {
   return id >= 0 && id < static_cast<int64_t>(impl_->is_special.size()) && impl_->is_special[id];
 }
 
+std::vector<int64_t> Tokenizer::added_tokens() const {
+  std::vector<int64_t> ids;
+  for (size_t id = 0; id < impl_->is_added.size(); ++id) {
+    if (impl_->is_added[id]) ids.push_back(static_cast<int64_t>(id));
+  }
+  return ids;
+}
+
 std::optional<int64_t> Tokenizer::bos_token_id() const { return impl_->bos; }
 std::optional<int64_t> Tokenizer::eos_token_id() const { return impl_->eos; }
 std::optional<int64_t> Tokenizer::pad_token_id() const { return impl_->pad; }
