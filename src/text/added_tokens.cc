@@ -53,7 +53,9 @@ void AddedTokenFinder::add(const AddedToken& token) {
     node = next;
   }
   if (nodes_[node].token == kNone) nodes_[node].token = static_cast<int32_t>(tokens_.size());
-  may_start_[static_cast<uint8_t>(token.content[0])] = true;
+  const auto first = static_cast<uint8_t>(token.content[0]);
+  may_start_[first] = true;
+  first_byte_ = tokens_.empty() || first_byte_ == first ? first : kNone;
   tokens_.push_back(token);
 }
 
@@ -71,11 +73,19 @@ int32_t AddedTokenFinder::longest_at(std::string_view text) const {
   return best;
 }
 
+size_t AddedTokenFinder::next_start(std::string_view text, size_t at) const {
+  if (tokens_.empty()) return text.size();
+  if (first_byte_ != kNone) {
+    return std::min(text.find(static_cast<char>(first_byte_), at), text.size());
+  }
+  while (at < text.size() && !may_start_[static_cast<uint8_t>(text[at])]) ++at;
+  return at;
+}
+
 void AddedTokenFinder::split(std::string_view text, std::vector<TextPart>& parts) const {
   size_t done = 0;  // all before this byte is in `parts`
-  for (size_t at = 0; at < text.size();) {
-    const int32_t found =
-        may_start_[static_cast<uint8_t>(text[at])] ? longest_at(text.substr(at)) : kNone;
+  for (size_t at = 0; (at = next_start(text, at)) < text.size();) {
+    const int32_t found = longest_at(text.substr(at));
     if (found == kNone) {
       ++at;
       continue;

@@ -43,12 +43,15 @@ class AddedTokenFinder {
     std::vector<std::pair<uint8_t, int32_t>> children;
   };
 
+  /// The first place from `at` on where a token may begin; the size of the text if there is none.
+  size_t next_start(std::string_view text, size_t at) const;
   /// The index of the longest token that `text` begins with, or kNone.
   int32_t longest_at(std::string_view text) const;
 
   std::vector<AddedToken> tokens_;
   std::vector<Node> nodes_ = std::vector<Node>(1);
   std::array<bool, 256> may_start_ = {};
+  int first_byte_ = kNone;  // where all tokens begin with the same byte
 };
 
 }  // namespace dsv3

@@ -9,54 +9,63 @@
 #include "text/utf8.h"
 
 namespace dsv3 {
-namespace {
-
-/// Pieces up to this many tokens are merged by looking at all pairs each time, which is quicker than
-/// a queue for the few tokens of a word.
-constexpr size_t kShort = 64;
-
-}  // namespace
 
 Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges,
          const BpeOptions& options)
-    : options_(options) {
+    : options_(options), filter_((size_t{1} << kFilterBits) / 64) {
+  byte_tokens_.fill(kUnknown);
+  if (options.byte_fallback) {
+    for (int b = 0; b < 256; ++b) {
+      const auto id = vocabulary.find(fmt::format("<0x{:02X}>", b));
+      if (id) byte_tokens_[b] = static_cast<int32_t>(*id);
+    }
+  }
+  if (options.byte_level) read_bytes(vocabulary);
+  else read_characters(vocabulary);
+
+  const size_t slots = std::bit_ceil(2 * merges.size() + 2);
+  slots_.resize(slots);
+  shift_ = 64 - std::countr_zero(slots);
+  for (const Merge& merge : merges) insert(merge);
+}
+
+void Bpe::read_bytes(const Vocabulary& vocabulary) {
   for (int b = 0; b < 256; ++b) {
     std::string letter;
     append_utf8(letter, byte_level_letter(static_cast<uint8_t>(b)));
     byte_ids_[b] = static_cast<int32_t>(vocabulary.find(letter).value_or(kUnknown));
-    if (byte_ids_[b] != kUnknown || !options.byte_fallback) continue;
+    if (byte_ids_[b] != kUnknown) continue;
     for (const char c : letter) {
-      const auto id = vocabulary.find(fmt::format("<0x{:02X}>", static_cast<uint8_t>(c)));
-      if (id) fallback_ids_[b].push_back(static_cast<int32_t>(*id));
+      const int32_t id = byte_tokens_[static_cast<uint8_t>(c)];
+      if (id != kUnknown) fallback_ids_[b].push_back(id);
     }
     if (fallback_ids_[b].size() != letter.size()) fallback_ids_[b].clear();
   }
-  const size_t slots = std::bit_ceil(2 * merges.size() + 2);
-  slots_.resize(slots);
-  shift_ = 64 - std::countr_zero(slots);
-  merged_.reserve(merges.size());
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    insert(merges[rank], static_cast<int32_t>(rank));
-    merged_.push_back(merges[rank].merged);
+}
+
+void Bpe::read_characters(const Vocabulary& vocabulary) {
+  for (int64_t id = 0; id < vocabulary.end_id(); ++id) {
+    const std::string_view text = vocabulary.text(id);
+    if (text.empty() || utf8_length(static_cast<uint8_t>(text[0])) != text.size()) continue;
+    const char32_t c = utf8_decode(text.data());
+    if (character_ids_.size() <= c) character_ids_.resize(c + 1, kUnknown);
+    character_ids_[c] = static_cast<int32_t>(id);
   }
 }
 
-void Bpe::insert(const Merge& merge, int32_t rank) {
-  size_t i = home(merge.left, merge.right);
-  while (slots_[i].left != kEmpty &&
+void Bpe::insert(const Merge& merge) {
+  const uint64_t h = hash(merge.left, merge.right);
+  const uint64_t bit = h >> (64 - kFilterBits);
+  filter_[bit >> 6] |= uint64_t{1} << (bit & 63);
+  size_t i = h >> shift_;
+  while (slots_[i].left != kUnknown &&
          (slots_[i].left != merge.left || slots_[i].right != merge.right)) {
     i = (i + 1) & (slots_.size() - 1);
   }
   // Of two merges of the same pair the later one counts, as in Hugging Face's map.
-  slots_[i] = {merge.left, merge.right, rank, merge.merged};
-}
-
-int32_t Bpe::rank_of(int32_t left, int32_t right) const {
-  for (size_t i = home(left, right);; i = (i + 1) & (slots_.size() - 1)) {
-    const Slot& slot = slots_[i];
-    if (slot.left == left && slot.right == right) return slot.rank;
-    if (slot.left == kEmpty) return kNoRank;
-  }
+  slots_[i] = {merge.left, merge.right, merge.rank};
+  if (merged_.size() <= static_cast<size_t>(merge.rank)) merged_.resize(merge.rank + 1);
+  merged_[merge.rank] = merge.merged;
 }
 
 void Bpe::start(std::string_view piece, std::vector<int32_t>& ids) const {
@@ -68,36 +77,63 @@ void Bpe::start(std::string_view piece, std::vector<int32_t>& ids) const {
     if (unknown && options_.unk_id >= 0) ids.push_back(static_cast<int32_t>(options_.unk_id));
     unknown = false;
   };
-  for (const char c : piece) {
-    const auto byte = static_cast<uint8_t>(c);
-    if (byte_ids_[byte] != kUnknown) {
+  const auto add = [&](int32_t id, auto&& fall_back) {
+    if (id != kUnknown) {
       if (unknown) flush();
-      ids.push_back(byte_ids_[byte]);
-    } else if (!fallback_ids_[byte].empty()) {
-      ids.insert(ids.end(), fallback_ids_[byte].begin(), fallback_ids_[byte].end());
-    } else {
+      ids.push_back(id);
+    } else if (!fall_back()) {
       if (!options_.fuse_unk) flush();
       unknown = true;
+    }
+  };
+  if (options_.byte_level) {
+    for (const char c : piece) {
+      const auto byte = static_cast<uint8_t>(c);
+      add(byte_ids_[byte], [&] {
+        ids.insert(ids.end(), fallback_ids_[byte].begin(), fallback_ids_[byte].end());
+        return !fallback_ids_[byte].empty();
+      });
+    }
+  } else {
+    for (size_t i = 0, length; i < piece.size(); i += length) {
+      length = utf8_length(static_cast<uint8_t>(piece[i]));
+      const char32_t c = utf8_decode(piece.data() + i);
+      add(c < character_ids_.size() ? character_ids_[c] : kUnknown, [&] {
+        const size_t before = ids.size();
+        for (const char part : piece.substr(i, length)) {
+          const int32_t id = byte_tokens_[static_cast<uint8_t>(part)];
+          if (id == kUnknown) {
+            ids.resize(before);
+            return false;
+          }
+          ids.push_back(id);
+        }
+        return true;
+      });
     }
   }
   flush();
 }
 
-void Bpe::merge_short(Scratch& scratch) const {
-  std::vector<int32_t>& ids = scratch.ids;
-  std::vector<int32_t>& ranks = scratch.ranks;  // of the pair that begins at each token
-  ranks.assign(ids.size(), kNoRank);
-  for (size_t i = 0; i + 1 < ids.size(); ++i) ranks[i] = rank_of(ids[i], ids[i + 1]);
-  while (ids.size() > 1) {
-    const auto lowest = std::min_element(ranks.begin(), ranks.end());
-    if (*lowest == kNoRank) return;
-    const size_t i = lowest - ranks.begin();
-    ids[i] = merged_[*lowest];
-    ids.erase(ids.begin() + i + 1);
-    ranks.erase(ranks.begin() + i + 1);
-    ranks[i] = i + 1 < ids.size() ? rank_of(ids[i], ids[i + 1]) : kNoRank;
+size_t Bpe::merge_short(int32_t* ids, size_t count) const {
+  int32_t ranks[kShort];  // of the pair that begins at each token
+  for (size_t i = 0; i + 1 < count; ++i) ranks[i] = rank_of(ids[i], ids[i + 1]);
+  while (count > 1) {
+    int32_t lowest = kNoRank;
+    for (size_t i = 0; i + 1 < count; ++i) lowest = std::min(lowest, ranks[i]);
+    if (lowest == kNoRank) break;
+    size_t i = 0;
+    while (ranks[i] != lowest) ++i;
+    ids[i] = merged_[lowest];
+    --count;
+    std::copy(ids + i + 2, ids + count + 1, ids + i + 1);
+    if (i + 1 < count) {
+      std::copy(ranks + i + 2, ranks + count, ranks + i + 1);
+      ranks[i] = rank_of(ids[i], ids[i + 1]);
+    }
     if (i > 0) ranks[i - 1] = rank_of(ids[i - 1], ids[i]);
   }
+  return count;
 }
 
 void Bpe::merge_long(Scratch& scratch) const {
@@ -153,18 +189,29 @@ void Bpe::merge_long(Scratch& scratch) const {
   ids.resize(kept);
 }
 
-void Bpe::encode(std::string_view piece, const Vocabulary& vocabulary,
-                 const std::vector<bool>& is_added, Scratch& scratch,
-                 std::vector<int64_t>& ids) const {
+void Bpe::encode_new(std::string_view piece, const PieceCache::Key& key,
+                     const Vocabulary& vocabulary, const std::vector<bool>& is_added,
+                     bool allow_added, Scratch& scratch, std::vector<int64_t>& ids) const {
+  bool cached = true;
   if (options_.ignore_merges) {
-    scratch.letters.clear();
-    for (const char c : piece) {
-      append_utf8(scratch.letters, byte_level_letter(static_cast<uint8_t>(c)));
+    std::string_view text = piece;
+    if (options_.byte_level) {
+      scratch.letters.clear();
+      for (const char c : piece) {
+        append_utf8(scratch.letters, byte_level_letter(static_cast<uint8_t>(c)));
+      }
+      text = scratch.letters;
     }
-    const auto id = vocabulary.find(scratch.letters);
-    if (id && !is_added[*id]) {
-      ids.push_back(*id);
-      return;
+    if (const auto id = vocabulary.find_model_token(text)) {
+      if (!is_added[*id]) {
+        const auto narrow = static_cast<int32_t>(*id);
+        scratch.cache.put(key, {&narrow, 1});
+      }
+      if (allow_added || !is_added[*id]) {
+        ids.push_back(*id);
+        return;
+      }
+      cached = false;  // the next time it may be allowed
     }
   }
   if (piece.size() > INT32_MAX / 2) {
@@ -172,8 +219,12 @@ void Bpe::encode(std::string_view piece, const Vocabulary& vocabulary,
          piece.size());
   }
   start(piece, scratch.ids);
-  if (scratch.ids.size() <= kShort) merge_short(scratch);
-  else merge_long(scratch);
+  if (scratch.ids.size() <= kShort) {
+    scratch.ids.resize(merge_short(scratch.ids.data(), scratch.ids.size()));
+  } else {
+    merge_long(scratch);
+  }
+  if (cached) scratch.cache.put(key, scratch.ids);
   ids.insert(ids.end(), scratch.ids.begin(), scratch.ids.end());
 }
 

@@ -2,70 +2,106 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/piece_cache.h"
 #include "text/vocabulary.h"
 
 namespace dsv3 {
 
-/// A merge of the file: tokens `left` and `right` become `merged`. Its place in the list is its rank.
+/// Tokens `left` and `right` become `merged`; lower ranks go first.
 struct Merge {
-  int32_t left, right, merged;
+  int32_t left, right, merged, rank;
 };
 
 struct BpeOptions {
+  bool byte_level = true;      ///< pieces are bytes that GPT-2's letters stand for, not characters
   bool ignore_merges = false;  ///< a piece that is a token as a whole is that token
   bool byte_fallback = false;  ///< letters that are no token become "<0xC4>" tokens of their UTF-8
   bool fuse_unk = false;       ///< a row of unknown letters is one unknown token
-  int64_t unk_id = -1;         ///< for a byte that is not in the vocabulary; -1: it is dropped
+  int64_t unk_id = -1;         ///< for a letter that is not in the vocabulary; -1: it is dropped
 };
 
-/// Byte-level BPE: a piece starts as one token for each byte; then, as long as two neighbours have a
-/// merge, the one of the lowest rank is done, leftmost on a tie.
+/// BPE: a piece starts as one token for each letter (a byte or a character); then, as long as two
+/// neighbours have a merge, the one of the lowest rank is done, leftmost on a tie.
 class Bpe {
  public:
-  /// Memory that `encode` works in: one for each thread, reused from piece to piece.
+  /// Memory that `encode` works in: one for each thread, reused from text to text.
   struct Scratch {
+    PieceCache cache;
     std::vector<int32_t> ids, ranks, next, previous;
     std::vector<uint64_t> queue;
     std::string letters;
   };
 
   Bpe() = default;
+  /// `vocabulary` holds the tokens of the model and no others yet.
   Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, const BpeOptions& options);
 
-  /// Appends the tokens of a piece. `vocabulary` is the one of the constructor; `is_added` says which
-  /// ids ignore_merges must not give.
+  /// Appends the tokens of a piece (not empty). `vocabulary` is the one of the constructor.
+  /// `allow_added` false: ignore_merges does not give a token that `is_added`.
   void encode(std::string_view piece, const Vocabulary& vocabulary,
-              const std::vector<bool>& is_added, Scratch& scratch,
-              std::vector<int64_t>& ids) const;
+              const std::vector<bool>& is_added, bool allow_added, Scratch& scratch,
+              std::vector<int64_t>& ids) const {
+    const PieceCache::Key key(piece);
+    if (const PieceCache::Entry* entry = scratch.cache.find(key)) {
+      ids.insert(ids.end(), entry->ids.begin(), entry->ids.begin() + entry->count);
+    } else {
+      encode_new(piece, key, vocabulary, is_added, allow_added, scratch, ids);
+    }
+  }
 
  private:
   static constexpr int32_t kNoRank = INT32_MAX;
-  static constexpr int32_t kEmpty = -1;
   static constexpr int32_t kUnknown = -1;
+  /// Pieces up to this many tokens are merged by looking at all pairs each time, which is quicker
+  /// than a queue.
+  static constexpr size_t kShort = 100;
+  static constexpr int kFilterBits = 20;
   struct Slot {
-    int32_t left = kEmpty, right = 0, rank = 0, merged = 0;
+    int32_t left = kUnknown, right = 0, rank = 0;
   };
 
-  size_t home(int32_t left, int32_t right) const {
+  static uint64_t hash(int32_t left, int32_t right) {
     const uint64_t key = static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
-    return key * 0x9E3779B97F4A7C15u >> shift_;
+    return (key ^ key >> 29) * 0x9E3779B97F4A7C15u;
   }
-  void insert(const Merge& merge, int32_t rank);
+  void insert(const Merge& merge);
   /// The rank of the merge of two tokens, or kNoRank.
-  int32_t rank_of(int32_t left, int32_t right) const;
+  int32_t rank_of(int32_t left, int32_t right) const {
+    const uint64_t h = hash(left, right);
+    // Most pairs have no merge; a small table of bits says so for most of those.
+    const uint64_t bit = h >> (64 - kFilterBits);
+    if (!(filter_[bit >> 6] >> (bit & 63) & 1)) return kNoRank;
+    for (size_t i = h >> shift_;; i = (i + 1) & (slots_.size() - 1)) {
+      const Slot& slot = slots_[i];
+      if (slot.left == left && slot.right == right) return slot.rank;
+      if (slot.left == kUnknown) return kNoRank;
+    }
+  }
 
+  void encode_new(std::string_view piece, const PieceCache::Key& key, const Vocabulary& vocabulary,
+                  const std::vector<bool>& is_added, bool allow_added, Scratch& scratch,
+                  std::vector<int64_t>& ids) const;
+  /// The tokens of the letters of a piece.
   void start(std::string_view piece, std::vector<int32_t>& ids) const;
-  void merge_short(Scratch& scratch) const;
+  /// Merges `count` tokens in place; returns how many are left.
+  size_t merge_short(int32_t* ids, size_t count) const;
   void merge_long(Scratch& scratch) const;
 
+  void read_bytes(const Vocabulary& vocabulary);
+  void read_characters(const Vocabulary& vocabulary);
+
   BpeOptions options_;
-  std::array<int32_t, 256> byte_ids_ = {};  // or kUnknown; then perhaps:
+  std::array<int32_t, 256> byte_ids_ = {};  // byte level; or kUnknown; then perhaps:
   std::array<std::vector<int32_t>, 256> fallback_ids_;
+  std::vector<int32_t> character_ids_;      // else; by code point, or kUnknown
+  std::array<int32_t, 256> byte_tokens_ = {};  // "<0x00>" ... for fallback, or kUnknown
   std::vector<Slot> slots_;      // open addressing, a power of two
+  std::vector<uint64_t> filter_;
   std::vector<int32_t> merged_;  // by rank
   int shift_ = 63;
 };

@@ -12,7 +12,9 @@ namespace {
 class FormStep : public NormalizerStep {
  public:
   explicit FormStep(NormalForm form) : form_(form) {}
-  std::string apply(std::string_view text) const override { return normalize(text, form_); }
+  std::string apply(std::string_view text, bool&) const override {
+    return normalize(text, form_);
+  }
 
  private:
   NormalForm form_;
@@ -20,23 +22,32 @@ class FormStep : public NormalizerStep {
 
 class LowercaseStep : public NormalizerStep {
  public:
-  std::string apply(std::string_view text) const override { return to_lower_case(text); }
+  std::string apply(std::string_view text, bool&) const override {
+    return to_lower_case(text);
+  }
 };
 
 class StripAccentsStep : public NormalizerStep {
  public:
-  std::string apply(std::string_view text) const override { return without_accents(text); }
+  std::string apply(std::string_view text, bool& at_start) const override {
+    std::string kept = without_accents(text);
+    if (!text.empty() && without_accents(text.substr(0, utf8_length(static_cast<uint8_t>(text[0])))).empty()) {
+      at_start = false;
+    }
+    return kept;
+  }
 };
 
 class StripStep : public NormalizerStep {
  public:
   StripStep(bool left, bool right) : left_(left), right_(right) {}
-  std::string apply(std::string_view text) const override {
+  std::string apply(std::string_view text, bool& at_start) const override {
     const auto is_space = [](const char* p) {
       return (category_bit(utf8_decode(p)) & kWhiteSpace) != 0;
     };
     while (left_ && !text.empty() && is_space(text.data())) {
       text.remove_prefix(utf8_length(static_cast<uint8_t>(text[0])));
+      at_start = false;
     }
     while (right_ && !text.empty()) {
       const char* const last = utf8_previous(text.data() + text.size());
@@ -53,7 +64,7 @@ class StripStep : public NormalizerStep {
 class PrependStep : public NormalizerStep {
  public:
   explicit PrependStep(std::string prefix) : prefix_(std::move(prefix)) {}
-  std::string apply(std::string_view text) const override {
+  std::string apply(std::string_view text, bool&) const override {
     return text.empty() ? std::string() : prefix_ + std::string(text);
   }
 
@@ -65,7 +76,9 @@ class ReplaceStep : public NormalizerStep {
  public:
   ReplaceStep(std::unique_ptr<Finder> finder, std::string content)
       : finder_(std::move(finder)), content_(std::move(content)) {}
-  std::string apply(std::string_view text) const override {
+  std::string apply(std::string_view text, bool& at_start) const override {
+    Regex::Match match;
+    if (content_.empty() && finder_->find(text, 0, match) && match.begin == 0) at_start = false;
     return replace_all(text, *finder_, content_);
   }
 
@@ -116,9 +129,9 @@ void Normalizer::add(const Json& json, const std::string& field) {
   }
 }
 
-std::string Normalizer::apply(std::string_view text) const {
+std::string Normalizer::apply(std::string_view text, bool& at_start) const {
   std::string normalized(text);
-  for (const auto& step : steps_) normalized = step->apply(normalized);
+  for (const auto& step : steps_) normalized = step->apply(normalized, at_start);
   return normalized;
 }
 

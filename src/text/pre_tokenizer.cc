@@ -1,7 +1,9 @@
 #include "text/pre_tokenizer.h"
 
+#include "text/byte_level.h"
 #include "text/json_fields.h"
 #include "text/splitter.h"
+#include "text/utf8.h"
 
 namespace dsv3 {
 namespace {
@@ -13,13 +15,80 @@ constexpr std::string_view kGpt2Pattern =
 /// Puts a space in front of a piece that has none.
 class PrefixSpaceStep : public PreTokenizerStep {
  public:
-  void split(std::string_view piece, PieceSink sink) const override {
+  void split(std::string_view piece, bool, PieceSink sink) const override {
     if (piece.starts_with(' ')) return sink(piece);
     std::string prefixed(1, ' ');
     prefixed += piece;
     sink(prefixed);
   }
+  bool rewrites() const override { return true; }
 };
+
+/// Writes the bytes of a piece as the letters that stand for them.
+class ByteLettersStep : public PreTokenizerStep {
+ public:
+  void split(std::string_view piece, bool, PieceSink sink) const override {
+    std::string letters;
+    letters.reserve(piece.size() + piece.size() / 2);
+    for (const char c : piece) append_utf8(letters, byte_level_letter(static_cast<uint8_t>(c)));
+    sink(letters);
+  }
+  bool rewrites() const override { return true; }
+};
+
+/// Writes spaces as another character, in front of the piece too, and may cut before each.
+class MetaspaceStep : public PreTokenizerStep {
+ public:
+  enum Prepend { kAlways, kFirst, kNever };
+
+  MetaspaceStep(std::string replacement, Prepend prepend, bool split)
+      : replacement_(std::move(replacement)), prepend_(prepend) {
+    if (split) {
+      split_ = std::make_unique<SplitStep>(find_string(replacement_),
+                                           SplitBehavior::kMergedWithNext, false);
+    }
+  }
+  void split(std::string_view piece, bool at_start, PieceSink sink) const override {
+    std::string text;
+    text.reserve(piece.size() + piece.size() / 2 + replacement_.size());
+    const bool has_one = piece.starts_with(' ') || piece.starts_with(replacement_);
+    if (!has_one && (prepend_ == kAlways || (prepend_ == kFirst && at_start))) text = replacement_;
+    for (const char c : piece) {
+      if (c == ' ') text += replacement_;
+      else text += c;
+    }
+    if (split_) split_->split(text, false, sink);
+    else sink(text);
+  }
+  bool rewrites() const override { return true; }
+
+ private:
+  std::string replacement_;
+  Prepend prepend_;
+  std::unique_ptr<SplitStep> split_;
+};
+
+/// Reads the fields of a Metaspace step, also those that older files have.
+std::unique_ptr<PreTokenizerStep> read_metaspace(const Json& json, const std::string& where) {
+  const std::string replacement = string_field(json, "replacement", where);
+  if (replacement.empty() || utf8_length(static_cast<uint8_t>(replacement[0])) != replacement.size()) {
+    fail("{}: replacement: is '{}', expected one character", where, replacement);
+  }
+  const Json* field = find_field(json, "prepend_scheme", where);
+  const std::string scheme = field ? string_field(json, "prepend_scheme", where) : "always";
+  MetaspaceStep::Prepend prepend = MetaspaceStep::kAlways;
+  if (scheme == "first") prepend = MetaspaceStep::kFirst;
+  else if (scheme == "never") prepend = MetaspaceStep::kNever;
+  else if (scheme != "always") fail("{}: prepend_scheme '{}' is not supported", where, scheme);
+  if (!bool_field(json, "add_prefix_space", true, where)) {
+    if (field && prepend != MetaspaceStep::kNever) {
+      fail("{}: add_prefix_space is false, but prepend_scheme is '{}'", where, scheme);
+    }
+    prepend = MetaspaceStep::kNever;
+  }
+  return std::make_unique<MetaspaceStep>(replacement, prepend,
+                                         bool_field(json, "split", true, where));
+}
 
 SplitBehavior behavior_of(const std::string& name, const std::string& where) {
   if (name == "Removed") return SplitBehavior::kRemoved;
@@ -82,8 +151,8 @@ std::unique_ptr<Finder> find_digits() {
 PreTokenizer PreTokenizer::from_json(const Json& json) {
   PreTokenizer pre_tokenizer;
   if (!json.is_null()) pre_tokenizer.add(json, "pre_tokenizer");
-  if (!pre_tokenizer.byte_level_) {
-    fail("pre_tokenizer: the last step must be ByteLevel (only byte-level BPE is supported)");
+  if (DeepseekScanner::recognises(json)) {
+    pre_tokenizer.scanner_ = std::make_unique<DeepseekScanner>();
   }
   return pre_tokenizer;
 }
@@ -91,48 +160,58 @@ PreTokenizer PreTokenizer::from_json(const Json& json) {
 void PreTokenizer::add(const Json& json, const std::string& field) {
   const std::string type = string_field(json, "type", field);
   const std::string where = fmt::format("{} ({})", field, type);
-  // After ByteLevel the text would consist of the letters that stand for bytes.
-  if (byte_level_) fail("{}: a step after ByteLevel is not supported", where);
   if (type == "Sequence") {
     const Json& children = array_field(json, "pretokenizers", field);
     for (size_t i = 0; i < children.size(); ++i) {
       add(children[i], fmt::format("{}.pretokenizers[{}]", field, i));
     }
-  } else if (type == "Split") {
+    return;
+  }
+  // After ByteLevel the text consists of the letters that stand for bytes.
+  if (byte_level_) add(std::make_unique<ByteLettersStep>());
+  byte_level_ = type == "ByteLevel";
+  if (type == "Split") {
     const SplitBehavior behavior = behavior_of(string_field(json, "behavior", where), where);
-    steps_.push_back(split_at(pattern_finder(json, where), behavior,
-                              bool_field(json, "invert", false, where)));
+    add(split_at(pattern_finder(json, where), behavior, bool_field(json, "invert", false, where)));
   } else if (type == "ByteLevel") {
     if (bool_field(json, "add_prefix_space", true, where)) {
-      steps_.push_back(std::make_unique<PrefixSpaceStep>());
+      add(std::make_unique<PrefixSpaceStep>());
     }
     if (bool_field(json, "use_regex", true, where)) {
-      steps_.push_back(split_at(find_regex(kGpt2Pattern), SplitBehavior::kIsolated));
+      add(split_at(find_regex(kGpt2Pattern), SplitBehavior::kIsolated));
     }
-    byte_level_ = true;
+  } else if (type == "Metaspace") {
+    add(read_metaspace(json, where));
   } else if (type == "Digits") {
     const bool individual = bool_field(json, "individual_digits", false, where);
-    steps_.push_back(split_at(find_digits(),
-                              individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
+    add(split_at(find_digits(),
+                 individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
   } else if (type == "Punctuation") {
     const Json* behavior = find_field(json, "behavior", where);
-    steps_.push_back(split_at(
-        find_punctuation(),
-        behavior ? behavior_of(string_field(json, "behavior", where), where)
-                 : SplitBehavior::kIsolated));
+    add(split_at(find_punctuation(),
+                 behavior ? behavior_of(string_field(json, "behavior", where), where)
+                          : SplitBehavior::kIsolated));
+  } else if (type == "CharDelimiterSplit") {
+    add(split_at(find_string(string_field(json, "delimiter", where)), SplitBehavior::kRemoved));
   } else if (type == "WhitespaceSplit") {
-    steps_.push_back(split_at(find_character(set_of(kWhiteSpace)), SplitBehavior::kRemoved));
+    add(split_at(find_character(set_of(kWhiteSpace)), SplitBehavior::kRemoved));
   } else if (type == "Whitespace") {
-    steps_.push_back(split_at(find_words(), SplitBehavior::kRemoved, /*invert=*/true));
+    add(split_at(find_words(), SplitBehavior::kRemoved, /*invert=*/true));
   } else {
     fail("{}: pre-tokenizer '{}' is not supported", field, type);
   }
 }
 
-void PreTokenizer::run(size_t step, std::string_view piece, PieceSink sink) const {
+void PreTokenizer::run(size_t step, std::string_view piece, bool at_start, PieceSink sink) const {
   if (step == steps_.size()) return sink(piece);
-  auto next = [&](std::string_view part) { run(step + 1, part, sink); };
-  steps_[step]->split(piece, next);
+  const bool rewrites = steps_[step]->rewrites();
+  bool first = true;
+  auto next = [&](std::string_view part) {
+    const bool part_at_start = at_start && (rewrites ? first : part.data() == piece.data());
+    first = false;
+    run(step + 1, part, part_at_start, sink);
+  };
+  steps_[step]->split(piece, at_start, next);
 }
 
 }  // namespace dsv3

@@ -114,7 +114,7 @@ std::string replace_all(std::string_view text, const Finder& finder, std::string
   return out.append(text.substr(done));
 }
 
-void SplitStep::split(std::string_view piece, PieceSink sink) const {
+void SplitStep::split(std::string_view piece, bool /*at_start*/, PieceSink sink) const {
   if (behavior_ != SplitBehavior::kIsolated && behavior_ != SplitBehavior::kRemoved) {
     return split_merging(piece, sink);
   }

@@ -39,7 +39,7 @@ class SplitStep : public PreTokenizerStep {
  public:
   SplitStep(std::unique_ptr<Finder> finder, SplitBehavior behavior, bool invert)
       : finder_(std::move(finder)), behavior_(behavior), invert_(invert) {}
-  void split(std::string_view piece, PieceSink sink) const override;
+  void split(std::string_view piece, bool at_start, PieceSink sink) const override;
 
  private:
   void split_merging(std::string_view piece, PieceSink sink) const;

@@ -7,26 +7,9 @@
 #include <vector>
 
 #include "base/json.h"
+#include "text/string_list.h"
 
 namespace dsv3 {
-
-/// Many short strings in one buffer.
-class StringList {
- public:
-  void push_back(std::string_view text) {
-    texts_ += text;
-    ends_.push_back(texts_.size());
-  }
-  size_t size() const { return ends_.size(); }
-  std::string_view operator[](size_t i) const {
-    const size_t begin = i == 0 ? 0 : ends_[i - 1];
-    return std::string_view(texts_).substr(begin, ends_[i] - begin);
-  }
-
- private:
-  std::string texts_;
-  std::vector<size_t> ends_;
-};
 
 /// A parsed tokenizer.json. Its two large fields are kept out of the JSON tree, which would be slow
 /// to fill with a hundred thousand entries; they are left out of `json`.

@@ -195,12 +195,30 @@ TEST(MalformedTokenizerTest, EachFaultIsNamed) {
       {[](Json& j) { j["added_tokens"][4] = j["added_tokens"][3]; j["added_tokens"][4]["id"] = 950; },
        {"added_tokens[4]", "two ids"}},
       {[](Json& j) { j["added_tokens"][1]["lstrip"] = "no"; }, {"added_tokens[1]", "lstrip"}},
-      {[](Json& j) { j["normalizer"] = {{"type", "NFKC"}}; }, {"normalizer 'NFKC'"}},
-      {[](Json& j) { j["normalizer"]["normalizers"] = {{{"type", "NFC"}}}; }, {"normalizer 'NFC'"}},
+      {[](Json& j) { j["normalizer"] = {{"type", "BertNormalizer"}}; },
+       {"normalizer 'BertNormalizer'"}},
+      {[](Json& j) { j["normalizer"]["normalizers"] = {{{"type", "Nmt"}}}; },
+       {"normalizer.normalizers[0]", "normalizer 'Nmt'"}},
+      {[](Json& j) { j["normalizer"] = {{"type", "Precompiled"}}; }, {"normalizer 'Precompiled'"}},
+      {[](Json& j) { j["normalizer"] = {{"type", "Prepend"}}; }, {"normalizer (Prepend)", "prepend"}},
+      {[](Json& j) { j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", ""}}; },
+       {"normalizer (Replace)", "empty"}},
+      {[](Json& j) {
+         j["normalizer"] = {{"type", "StripAccents"}};
+         j["added_tokens"].back()["content"] = "\u0301";
+       },
+       {"added_tokens[", "nothing is left"}},
       {[](Json& j) { j["normalizer"] = 5; }, {"normalizer"}},
-      {[](Json& j) { j["pre_tokenizer"] = nullptr; }, {"pre_tokenizer", "ByteLevel"}},
-      {[](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; }, {"'Metaspace'"}},
-      {[](Json& j) { j["pre_tokenizer"]["pretokenizers"].erase(3); }, {"pre_tokenizer", "ByteLevel"}},
+      {[](Json& j) { j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}}; }, {"'BertPreTokenizer'"}},
+      {[](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; },
+       {"pre_tokenizer (Metaspace)", "replacement"}},
+      {[](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "__"}}; },
+       {"pre_tokenizer (Metaspace)", "'__'", "one character"}},
+      {[](Json& j) {
+         j["pre_tokenizer"] = {
+             {"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "odd"}};
+       },
+       {"pre_tokenizer (Metaspace)", "'odd'"}},
       {[](Json& j) { j["pre_tokenizer"]["pretokenizers"][1].erase("pattern"); },
        {"pre_tokenizer.pretokenizers[1]", "pattern"}},
       {[](Json& j) { j["pre_tokenizer"]["pretokenizers"][1]["pattern"] = {{"Regex", "(a"}}; },
@@ -210,8 +228,9 @@ TEST(MalformedTokenizerTest, EachFaultIsNamed) {
       {[](Json& j) { j["pre_tokenizer"]["pretokenizers"][1]["behavior"] = "Odd"; }, {"'Odd'"}},
       {[](Json& j) { j["post_processor"] = {{"type", "RobertaProcessing"}}; },
        {"post_processor", "'RobertaProcessing'"}},
-      {[](Json& j) { j["decoder"] = nullptr; }, {"decoder"}},
-      {[](Json& j) { j["decoder"] = {{"type", "Metaspace"}}; }, {"decoder 'Metaspace'"}},
+      {[](Json& j) { j["decoder"] = {{"type", "WordPiece"}}; }, {"decoder 'WordPiece'"}},
+      {[](Json& j) { j["decoder"] = {{"type", "Strip"}, {"content", " "}, {"start", -1}}; },
+       {"decoder (Strip)", "start", "-1"}},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.expected.back());

@@ -4,7 +4,6 @@
 #include <functional>
 
 #include "base/error.h"
-#include "text/byte_level.h"
 
 namespace dsv3 {
 
@@ -43,21 +42,9 @@ void Vocabulary::add(int64_t id, std::string_view text) {
   spans_[id].begin = texts_.size();
   spans_[id].length = static_cast<uint32_t>(text.size());
   spans_[id].present = true;
+  spans_[id].in_model = !model_complete_;
   texts_ += text;
   ++count_;
-}
-
-void Vocabulary::make_bytes() {
-  bytes_.clear();
-  bytes_.reserve(texts_.size());
-  for (Span& span : spans_) {
-    span.bytes_begin = bytes_.size();
-    // As the ByteLevel decoder has it: a token with any other character is its own UTF-8.
-    const std::string_view text = text_of(span);
-    if (const auto bytes = byte_level_bytes(text)) bytes_ += *bytes;
-    else bytes_ += text;
-    span.bytes_length = static_cast<uint32_t>(bytes_.size() - span.bytes_begin);
-  }
 }
 
 std::optional<int64_t> Vocabulary::find(std::string_view text) const {
@@ -66,13 +53,13 @@ std::optional<int64_t> Vocabulary::find(std::string_view text) const {
   return id >= 0 ? std::optional<int64_t>(id) : std::nullopt;
 }
 
-std::string_view Vocabulary::text(int64_t id) const {
-  return has(id) ? text_of(spans_[id]) : std::string_view();
+std::optional<int64_t> Vocabulary::find_model_token(std::string_view text) const {
+  const auto id = find(text);
+  return id && spans_[*id].in_model ? id : std::nullopt;
 }
 
-std::string_view Vocabulary::bytes(int64_t id) const {
-  if (!has(id)) return {};
-  return std::string_view(bytes_).substr(spans_[id].bytes_begin, spans_[id].bytes_length);
+std::string_view Vocabulary::text(int64_t id) const {
+  return has(id) ? text_of(spans_[id]) : std::string_view();
 }
 
 }  // namespace dsv3
