@@ -102,17 +102,17 @@ Value dictsort(Runtime& runtime, const Value& input, Arguments& arguments) {
 
 Value unique(Runtime& runtime, const Value& input, Arguments& arguments) {
   const auto args = bind_arguments("unique", arguments, {"case_sensitive", "attribute"});
-  const AttributePath path(runtime, args[1]);
-  Ref<Dict> seen(new Dict(&runtime.meter));
-  std::vector<Value> out;
-  for (const Value& item : Items(runtime, input)) {
-    Value key = path.of(item);
-    if (!truth(args[0])) key = ignore_case(runtime, key);
-    if (seen->find(key, runtime.meter)) continue;
-    seen->set(key, Value::none(), runtime.meter);
-    out.push_back(item);
-  }
-  return make_generator(runtime, std::move(out));
+  return make_generator(runtime, [&](std::vector<Value>& out) {
+    const AttributePath path(runtime, args[1]);
+    Ref<Dict> seen(new Dict(&runtime.meter));
+    for (const Value& item : Items(runtime, input)) {
+      Value key = path.of(item);
+      if (!truth(args[0])) key = ignore_case(runtime, key);
+      if (seen->find(key, runtime.meter)) continue;
+      seen->set(key, Value::none(), runtime.meter);
+      out.push_back(item);
+    }
+  });
 }
 
 Value groupby(Runtime& runtime, const Value& input, Arguments& arguments) {
@@ -249,55 +249,52 @@ Value default_filter(Runtime& runtime, const Value& input, Arguments& arguments)
 
 Value items_filter(Runtime& runtime, const Value& input, Arguments& arguments) {
   bind_arguments("items", arguments, {});
-  std::vector<Value> out;
-  if (!input.is_undefined()) {
+  return make_generator(runtime, [&](std::vector<Value>& out) {
+    if (input.is_undefined()) return;
     if (!input.is(Kind::kDict)) raise("Can only get item pairs from a mapping.");
     for (const auto& [key, value] : input.dict().items) out.push_back(runtime.tuple({key, value}));
-  }
-  return make_generator(runtime, std::move(out));
+  });
 }
 
 Value batch(Runtime& runtime, const Value& input, Arguments& arguments) {
   const auto args = bind_arguments("batch", arguments, {"linecount", "fill_with"}, 1);
-  const bool counts = args[0].is_number();
-  const double wanted = counts ? args[0].as_float() : -1;
-  std::vector<Value> out, row;
-  for (const Value& item : Items(runtime, input)) {
-    if (counts && static_cast<double>(row.size()) == wanted) {
-      out.push_back(runtime.list(std::move(row)));
-      row = {};
+  return make_generator(runtime, [&](std::vector<Value>& out) {
+    std::vector<Value> row;
+    for (const Value& item : Items(runtime, input)) {
+      if (equal(Value(static_cast<int64_t>(row.size())), args[0], runtime.meter)) {
+        out.push_back(runtime.list(std::exchange(row, {})));
+      }
+      row.push_back(item);
     }
-    row.push_back(item);
-  }
-  if (!row.empty()) {
+    if (row.empty()) return;
     if (!args[1].is_missing() && !args[1].is_none()) {
       const int64_t width = require_integer(args[0], "linecount");
       if (width > 0) runtime.meter.check_items(static_cast<size_t>(width));
       while (static_cast<int64_t>(row.size()) < width) row.push_back(args[1]);
     }
     out.push_back(runtime.list(std::move(row)));
-  }
-  return make_generator(runtime, std::move(out));
+  });
 }
 
 Value slice(Runtime& runtime, const Value& input, Arguments& arguments) {
   const auto args = bind_arguments("slice", arguments, {"slices", "fill_with"}, 1);
-  const int64_t slices = require_integer(args[0], "slices");
-  if (slices == 0) raise("integer modulo by zero");
-  const Items items(runtime, input);
-  std::vector<Value> out;
-  size_t at = 0;
-  if (slices > 0) runtime.meter.check_items(static_cast<size_t>(slices));
-  for (int64_t i = 0; i < slices; ++i) {
+  return make_generator(runtime, [&](std::vector<Value>& out) {
+    const Items items(runtime, input);
+    const int64_t slices = require_integer(args[0], "slices");
+    if (slices == 0) raise("integer modulo by zero");
+    if (slices < 0) return;
     const auto n = static_cast<size_t>(slices);
-    const bool extra = static_cast<size_t>(i) < items.size() % n;
-    const size_t size = items.size() / n + extra;
-    std::vector<Value> part(items.begin() + at, items.begin() + at + size);
-    at += size;
-    if (!extra && !args[1].is_missing() && !args[1].is_none()) part.push_back(args[1]);
-    out.push_back(runtime.list(std::move(part)));
-  }
-  return make_generator(runtime, std::move(out));
+    runtime.meter.check_items(n);
+    size_t at = 0;
+    for (size_t i = 0; i < n; ++i) {
+      const bool extra = i < items.size() % n;
+      const size_t size = items.size() / n + extra;
+      std::vector<Value> part(items.begin() + at, items.begin() + at + size);
+      at += size;
+      if (!extra && !args[1].is_missing() && !args[1].is_none()) part.push_back(args[1]);
+      out.push_back(runtime.list(std::move(part)));
+    }
+  });
 }
 
 Value attr(Runtime& runtime, const Value& input, Arguments& arguments) {
@@ -311,56 +308,51 @@ Value attr(Runtime& runtime, const Value& input, Arguments& arguments) {
 }
 
 Value map(Runtime& runtime, const Value& input, Arguments& arguments) {
-  std::vector<Value> out;
-  if (!truth(input)) return make_generator(runtime, {});
-  if (arguments.positional.empty()) {
-    const auto args = bind_arguments("map", arguments, {"attribute", "default"});
-    if (args[0].is_missing()) raise("map requires a filter argument");
-    const AttributePath path(runtime, args[0], args[1]);
-    for (const Value& item : Items(runtime, input)) out.push_back(path.of(item));
-    return make_generator(runtime, std::move(out));
-  }
-  const std::string& name = require_string(arguments.positional[0], "name of a filter");
-  const FilterFunction filter = find_filter(name);
-  Arguments rest = arguments;
-  rest.positional.erase(rest.positional.begin());
-  const Runtime::Depth depth(runtime);  // map('map', 'map', ...)
-  for (const Value& item : Items(runtime, input)) {
-    if (!filter) raise("No filter named '{}'.", name);
-    Arguments of_call = rest;
-    out.push_back(filter(runtime, item, of_call));
-  }
-  return make_generator(runtime, std::move(out));
+  return make_generator(runtime, [&](std::vector<Value>& out) {
+    if (!truth(input)) return;
+    if (arguments.positional.empty()) {
+      const auto args = bind_arguments("map", arguments, {"attribute", "default"});
+      if (args[0].is_missing()) raise("map requires a filter argument");
+      const AttributePath path(runtime, args[0], args[1]);
+      for (const Value& item : Items(runtime, input)) out.push_back(path.of(item));
+      return;
+    }
+    const std::string& name = require_string(arguments.positional[0], "name of a filter");
+    const FilterFunction filter = find_filter(name);
+    Arguments rest = arguments;
+    rest.positional.erase(rest.positional.begin());
+    const Runtime::Depth depth(runtime);  // map('map', 'map', ...)
+    for (const Value& item : Items(runtime, input)) {
+      if (!filter) raise("No filter named '{}'.", name);
+      Arguments of_call = rest;
+      out.push_back(filter(runtime, item, of_call));
+    }
+  });
 }
 
 // select, reject, and their siblings that look at an attribute.
 template <bool keep, bool by_attribute>
 Value choose(Runtime& runtime, const Value& input, Arguments& arguments) {
-  if (!truth(input)) return make_generator(runtime, {});
-  Arguments rest = arguments;
-  Value attribute;
-  if (by_attribute) {
-    if (rest.positional.empty()) raise("Missing parameter for attribute name");
-    attribute = rest.positional[0];
-    rest.positional.erase(rest.positional.begin());
-  }
-  const AttributePath path(runtime, attribute);
-  TestFunction test = nullptr;
-  const bool has_test = !rest.positional.empty();
-  std::string name;
-  if (has_test) {
-    name = require_string(rest.positional[0], "name of a test");
-    test = find_test(name);
-    rest.positional.erase(rest.positional.begin());
-  }
-  std::vector<Value> out;
-  for (const Value& item : Items(runtime, input)) {
-    if (has_test && !test) raise("No test named '{}'.", name);
-    const Value v = path.of(item);
-    Arguments of_call = rest;
-    if ((test ? test(runtime, v, of_call) : truth(v)) == keep) out.push_back(item);
-  }
-  return make_generator(runtime, std::move(out));
+  return make_generator(runtime, [&](std::vector<Value>& out) {
+    if (!truth(input)) return;
+    Arguments rest = arguments;
+    const auto take = [&rest] {
+      const Value v = rest.positional.front();
+      rest.positional.erase(rest.positional.begin());
+      return v;
+    };
+    if (by_attribute && rest.positional.empty()) raise("Missing parameter for attribute name");
+    const AttributePath path(runtime, by_attribute ? take() : Value());
+    const bool has_test = !rest.positional.empty();
+    const std::string name = has_test ? require_string(take(), "name of a test") : "";
+    const TestFunction test = has_test ? find_test(name) : nullptr;
+    for (const Value& item : Items(runtime, input)) {
+      if (has_test && !test) raise("No test named '{}'.", name);
+      const Value v = path.of(item);
+      Arguments of_call = rest;
+      if ((test ? test(runtime, v, of_call) : truth(v)) == keep) out.push_back(item);
+    }
+  });
 }
 
 Value random(Runtime&, const Value&, Arguments&) {

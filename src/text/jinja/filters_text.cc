@@ -121,8 +121,6 @@ Value indent(Runtime& runtime, const Value& input, Arguments& arguments) {
 
 Value truncate(Runtime& runtime, const Value& input, Arguments& arguments) {
   const auto args = bind_arguments("truncate", arguments, {"length", "killwords", "end", "leeway"});
-  require_defined(input);
-  const std::string& text = require_string(input, "input of truncate");
   const int64_t length = args[0].is_missing() ? 255 : require_integer(args[0], "length");
   const std::string end = args[2].is_missing() ? "..." : require_string(args[2], "end");
   const int64_t leeway =
@@ -130,7 +128,11 @@ Value truncate(Runtime& runtime, const Value& input, Arguments& arguments) {
   const auto end_length = static_cast<int64_t>(count_characters(end));
   if (length < end_length) raise("expected length >= {}, got {}", end_length, length);
   if (leeway < 0) raise("expected leeway >= 0, got {}", leeway);
-  if (static_cast<int64_t>(input.string().length) - leeway <= length) return input;
+  // Anything that has a length passes, if it is short.
+  const int64_t size = length_of(input);
+  if (size < 0) raise("object of type '{}' has no len()", type_name(input));
+  if (size - leeway <= length) return input;
+  const std::string& text = require_string(input, "input of truncate");
   std::string kept = text.substr(0, byte_offset(text, static_cast<size_t>(length - end_length)));
   if (!truth(args[1])) {
     const size_t space = kept.rfind(' ');

@@ -555,7 +555,13 @@ class Interpreter : public Runtime {
   void call_block(const CallBlockStatement& s, Frame& frame) {
     const Value caller = make_object<Macro>(*this, s.caller, frame);
     const Value result = call(*s.call, frame, &caller);
-    write(to_text(*this, result));
+    write_text(result);
+  }
+
+  // A block that is a filter or a call gives its text as it is: nothing is made text here.
+  void write_text(const Value& v) {
+    if (!v.is_string()) raise("expected a string from the block, found {}", type_name(v));
+    write(v.text());
   }
 
   Flow filter_block(const FilterBlockStatement& s, Frame& frame) {
@@ -564,7 +570,7 @@ class Interpreter : public Runtime {
     std::string text = captured_output([&] { flow = execute(s.body, *inner); });
     if (flow != Flow::kNormal) return flow;
     const Value value = string(std::move(text));
-    write(to_text(*this, filter(static_cast<const FilterExpr&>(*s.filter), *inner, &value)));
+    write_text(filter(static_cast<const FilterExpr&>(*s.filter), *inner, &value));
     return flow;
   }
 

@@ -30,26 +30,33 @@ class Namespace : public NativeObject {
 };
 
 /// A generator or other iterator of Python: it can be gone through once, has no length, and is no
-/// list to tojson. Here its items are ready from the start.
+/// list to tojson. Here its items are ready from the start; an error that making them came upon is
+/// raised where it would be in Python, when the items before it are used up.
 class Iterator : public NativeObject {
  public:
-  Iterator(Meter& meter, std::string_view type, std::vector<Value> items)
+  Iterator(Meter& meter, std::string_view type, std::vector<Value> items,
+           std::optional<Failure> failure = {})
       : NativeObject(&meter, sizeof(*this) + items.size() * sizeof(Value)),
         type_(type),
-        items_(std::move(items)) {
+        items_(std::move(items)),
+        failure_(std::move(failure)) {
     for (const Value& v : items_) holds(v);
   }
   std::string_view type_name() const override { return type_; }
   bool items(Runtime&, std::vector<Value>& out) override {
     out.assign(items_.begin() + static_cast<ptrdiff_t>(next_), items_.end());
     next_ = items_.size();
+    if (failure_) throw *failure_;
     return true;
   }
   bool iterable() const override { return true; }
   bool truth() const override { return true; }
   /// The next item; false at the end.
   bool take(Value& out) {
-    if (next_ == items_.size()) return false;
+    if (next_ == items_.size()) {
+      if (failure_) throw *failure_;
+      return false;
+    }
     out = items_[next_++];
     return true;
   }
@@ -57,11 +64,21 @@ class Iterator : public NativeObject {
  private:
   std::string_view type_;
   std::vector<Value> items_;
+  std::optional<Failure> failure_;
   size_t next_ = 0;
 };
 
-inline Value make_generator(Runtime& runtime, std::vector<Value> items) {
-  return make_object<Iterator>(runtime.meter, "generator", std::move(items));
+/// What a generator function would give: `produce` appends the items to the vector it is given.
+template <typename Produce>
+Value make_generator(Runtime& runtime, Produce produce) {
+  std::vector<Value> items;
+  std::optional<Failure> failure;
+  try {
+    produce(items);
+  } catch (const Failure& f) {
+    failure = f;
+  }
+  return make_object<Iterator>(runtime.meter, "generator", std::move(items), std::move(failure));
 }
 
 /// range(...)
@@ -75,6 +92,7 @@ class Range : public NativeObject {
   bool iterable() const override { return true; }
   int64_t length() const override { return length_; }
   bool item(Runtime&, int64_t index, Value& out) const override;
+  bool sliceable() const override { return true; }
 
  private:
   int64_t start_, stop_, step_, length_;

@@ -180,6 +180,9 @@ int64_t length_of(const Value& v) {
 }
 
 Value get_attribute(Runtime& runtime, const Value& object, std::string_view name) {
+  // Python's own names are no attributes of undefined values, rather than errors.
+  const bool internal = name.size() > 4 && name.starts_with("__") && name.ends_with("__");
+  if (object.is_undefined() && internal) return object;
   require_defined(object);
   Value found = plain_attribute(runtime, object, name);
   if (!found.is_missing()) return found;
@@ -203,9 +206,11 @@ Value get_slice(Runtime& runtime, const Value& object, const Value& start, const
     const String& s = object.string();
     return slice_string(runtime, s, slice_range(start, stop, step, s.length));
   }
+  // Unlike an index, a slice that is not possible is an error in Jinja.
   const bool native = object.is(Kind::kObject);
-  if (!object.is_sequence() && !(native && object.native().length() >= 0)) {
-    return runtime.undefined(object_name(object) + " has no slices");
+  Value item;
+  if (!object.is_sequence() && !(native && object.native().sliceable())) {
+    raise("'{}' object cannot be sliced", type_name(object));
   }
   const SliceRange range =
       slice_range(start, stop, step, static_cast<size_t>(length_of(object)));
@@ -213,12 +218,9 @@ Value get_slice(Runtime& runtime, const Value& object, const Value& start, const
   std::vector<Value> out;
   out.reserve(static_cast<size_t>(range.count));
   for (int64_t i = 0, at = range.start; i < range.count; ++i, at += range.step) {
-    Value item;
-    if (!native) item = object.sequence().items[static_cast<size_t>(at)];
-    else if (!object.native().item(runtime, at, item)) {
-      return runtime.undefined(object_name(object) + " has no slices");
-    }
-    out.push_back(std::move(item));
+    if (native) object.native().item(runtime, at, item);
+    else item = object.sequence().items[static_cast<size_t>(at)];
+    out.push_back(item);
   }
   return object.is(Kind::kTuple) ? runtime.tuple(std::move(out)) : runtime.list(std::move(out));
 }

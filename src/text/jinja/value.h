@@ -224,6 +224,7 @@ class NativeObject : public Object {
   /// Negative where it has none.
   virtual int64_t length() const { return -1; }
   virtual bool item(Runtime&, int64_t, Value&) const { return false; }
+  virtual bool sliceable() const { return false; }
   virtual bool truth() const { return length() != 0; }
   /// Lets go of all values, at the end of a rendering: for those that can refer to themselves.
   virtual void clear() {}
