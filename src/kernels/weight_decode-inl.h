@@ -30,7 +30,9 @@ struct Unscaled {
   static HWY_INLINE const T* row(const WeightView& w, int64_t r) {
     return static_cast<const T*>(w.row(r));
   }
-  static HWY_INLINE int64_t segment_end(const WeightView&, int64_t, int64_t cols) { return cols; }
+  static HWY_INLINE int64_t segment_end(const WeightView& w, int64_t k, int64_t cols) {
+    return w.block_cols == 0 ? cols : std::min(cols, (k / w.block_cols + 1) * w.block_cols);
+  }
   static HWY_INLINE float scale(const WeightView&, int64_t, int64_t) { return 1.0f; }
 };
 

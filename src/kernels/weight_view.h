@@ -21,7 +21,7 @@ struct WeightView {
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t row_stride = 0;  ///< elements from one row to the next
-  // kF8E4M3 only:
+  // kF8E4M3 only (but block_cols of decoded blocks):
   const float* scale = nullptr;
   int64_t scale_stride = 0;  ///< scales in a row of blocks
   int64_t block_rows = 0;

@@ -25,9 +25,14 @@ using V = hn::Vec<D>;
 // (AVX-512, NEON) 4 x 4 accumulators leave room for the operands; with 16 it is 4 x 2.
 constexpr int kTileM = 4;
 constexpr int kTileN = (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON) ? 4 : 2;
-// A single row of A is bound by reading W: more rows of it in flight hide the latency of the
-// additions.
-constexpr int kTileNSingle = 8;
+constexpr int kPartialSums = 4;
+// Columns whose part of a tile's rows stays in the first-level cache.
+constexpr int64_t kSegment = 512;
+
+// With a single row of A, reading W takes the time: one row of W after the other is how the
+// hardware foresees it best, as long as the row of A stays in the first-level cache.
+constexpr int64_t kLongRow = 4096;
+constexpr int kTileNLong = 8;
 
 // From this many rows of A on, rows of W are decoded once into scratch memory and used from there.
 constexpr int64_t kDecodeFrom = 2 * kTileM + 1;
@@ -37,54 +42,96 @@ HWY_INLINE const float* a_row(const ActivationRows& a, int64_t i) {
   return a.data + (a.rows != nullptr ? a.rows[i] : i) * a.stride;
 }
 
-// M x N elements of C from row i of A and row n of W on. The sum of each element is kept in one
-// vector, whose lane l takes the products of k = l, l + lanes, ...; the remaining k are one more,
-// zero-padded vector.
+// Adds the columns from `k` on that do not fill a vector, zero-padded, to the sums.
+template <class Format, int M, int N>
+HWY_INLINE void add_tail(const float* const* a_rows, const WeightView& w, int64_t n, int64_t k,
+                         V (&sum)[M][N]) {
+  const D d;
+  HWY_ALIGN float x[hn::MaxLanes(D())] = {};
+  HWY_ALIGN float y[N][hn::MaxLanes(D())] = {};
+  for (int q = 0; q < N; ++q) {
+    for (int64_t t = k; t < w.cols; ++t) y[q][t - k] = Format::decode_one(w, n + q, t);
+  }
+  for (int p = 0; p < M; ++p) {
+    std::copy(a_rows[p] + k, a_rows[p] + w.cols, x);
+    for (int q = 0; q < N; ++q) {
+      sum[p][q] = hn::MulAdd(hn::Load(d, x), hn::Load(d, y[q]), sum[p][q]);
+    }
+  }
+}
+
+// M x N elements of C from row i of A and row n of W on, all by this order of additions: the
+// columns go in segments of kSegment (less where a scale changes); in a segment, vector v is added
+// to partial sum v modulo kPartialSums; the partial sums are added to the total in order; then
+// comes the rest that does not fill a vector, and last the lanes are added.
+//
+// A single element keeps all its partial sums at once, which lets a row of W be read at the
+// speed of memory. A larger tile has no registers for that, and makes one partial sum of all its
+// elements after the other; a segment stays in the nearest cache for so long.
 template <class Format, int M, int N>
 HWY_INLINE void tile_nt(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n,
                         float* c, int64_t ldc) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t cols = w.cols;
+  const int64_t whole = w.cols / lanes * lanes;
   const float* a_rows[M];
   for (int p = 0; p < M; ++p) a_rows[p] = a_row(a, i + p);
   const typename Format::Stored* w_rows[N];
   for (int q = 0; q < N; ++q) w_rows[q] = Format::row(w, n + q);
-  V sum[M][N];
+  V total[M][N];
   for (int p = 0; p < M; ++p) {
-    for (int q = 0; q < N; ++q) sum[p][q] = hn::Zero(d);
+    for (int q = 0; q < N; ++q) total[p][q] = hn::Zero(d);
   }
 
-  int64_t k = 0;
-  while (k + lanes <= cols) {
-    // A segment has one scale per row.
-    const int64_t segment_end = Format::segment_end(w, k, cols);
+  for (int64_t begin = 0; begin < whole;) {
+    const int64_t end = std::min({whole, Format::segment_end(w, begin, w.cols), begin + kSegment});
     V scale[N];
-    for (int q = 0; q < N; ++q) scale[q] = hn::Set(d, Format::scale(w, n + q, k));
-    for (; k + lanes <= segment_end; k += lanes) {
-      V weights[N];
-      for (int q = 0; q < N; ++q) weights[q] = Format::load(d, w_rows[q] + k, scale[q]);
-      for (int p = 0; p < M; ++p) {
-        const V x = hn::LoadU(d, a_rows[p] + k);
-        for (int q = 0; q < N; ++q) sum[p][q] = hn::MulAdd(x, weights[q], sum[p][q]);
+    for (int q = 0; q < N; ++q) scale[q] = hn::Set(d, Format::scale(w, n + q, begin));
+    if constexpr (M * N == 1) {
+      V s0 = hn::Zero(d), s1 = hn::Zero(d), s2 = hn::Zero(d), s3 = hn::Zero(d);
+      const float* x = a_rows[0];
+      const auto* y = w_rows[0];
+      int64_t k = begin;
+      for (; k + 4 * lanes <= end; k += 4 * lanes) {
+        s0 = hn::MulAdd(hn::LoadU(d, x + k), Format::load(d, y + k, scale[0]), s0);
+        s1 = hn::MulAdd(hn::LoadU(d, x + k + lanes), Format::load(d, y + k + lanes, scale[0]), s1);
+        s2 = hn::MulAdd(hn::LoadU(d, x + k + 2 * lanes),
+                        Format::load(d, y + k + 2 * lanes, scale[0]), s2);
+        s3 = hn::MulAdd(hn::LoadU(d, x + k + 3 * lanes),
+                        Format::load(d, y + k + 3 * lanes, scale[0]), s3);
+      }
+      for (V* s : {&s0, &s1, &s2}) {
+        if (k >= end) break;
+        *s = hn::MulAdd(hn::LoadU(d, x + k), Format::load(d, y + k, scale[0]), *s);
+        k += lanes;
+      }
+      total[0][0] = hn::Add(hn::Add(hn::Add(hn::Add(total[0][0], s0), s1), s2), s3);
+    } else {
+      for (int u = 0; u < kPartialSums; ++u) {
+        V sum[M][N];
+        for (int p = 0; p < M; ++p) {
+          for (int q = 0; q < N; ++q) sum[p][q] = hn::Zero(d);
+        }
+        for (int64_t k = begin + u * lanes; k < end; k += kPartialSums * lanes) {
+          V weights[N];
+          for (int q = 0; q < N; ++q) weights[q] = Format::load(d, w_rows[q] + k, scale[q]);
+          for (int p = 0; p < M; ++p) {
+            const V x = hn::LoadU(d, a_rows[p] + k);
+            for (int q = 0; q < N; ++q) sum[p][q] = hn::MulAdd(x, weights[q], sum[p][q]);
+          }
+        }
+        for (int p = 0; p < M; ++p) {
+          for (int q = 0; q < N; ++q) total[p][q] = hn::Add(total[p][q], sum[p][q]);
+        }
       }
     }
+    begin = end;
   }
-  if (k < cols) {
-    HWY_ALIGN float x[hn::MaxLanes(D())] = {};
-    HWY_ALIGN float y[N][hn::MaxLanes(D())] = {};
-    for (int q = 0; q < N; ++q) {
-      for (int64_t t = k; t < cols; ++t) y[q][t - k] = Format::decode_one(w, n + q, t);
-    }
-    for (int p = 0; p < M; ++p) {
-      std::copy(a_rows[p] + k, a_rows[p] + cols, x);
-      for (int q = 0; q < N; ++q)
-        sum[p][q] = hn::MulAdd(hn::Load(d, x), hn::Load(d, y[q]), sum[p][q]);
-    }
-  }
+  if (whole < w.cols) add_tail<Format, M, N>(a_rows, w, n, whole, total);
   for (int p = 0; p < M; ++p) {
-    for (int q = 0; q < N; ++q)
-      c[(i + p) * ldc + n + q] = hn::GetLane(hn::SumOfLanes(d, sum[p][q]));
+    for (int q = 0; q < N; ++q) {
+      c[(i + p) * ldc + n + q] = hn::GetLane(hn::SumOfLanes(d, total[p][q]));
+    }
   }
 }
 
@@ -101,7 +148,13 @@ void gemm_nt_format(int64_t m, const ActivationRows& a, const WeightView& w, flo
                     int64_t ldc) {
   int64_t i = 0;
   for (; i + kTileM <= m; i += kTileM) strip_nt<Format, kTileM, kTileN>(a, i, w, c, ldc);
-  for (; i < m; ++i) strip_nt<Format, 1, kTileNSingle>(a, i, w, c, ldc);
+  for (; i < m; ++i) {
+    if (w.cols >= kLongRow) {
+      strip_nt<Format, 1, kTileNLong>(a, i, w, c, ldc);
+    } else {
+      strip_nt<Format, 1, 1>(a, i, w, c, ldc);
+    }
+  }
 }
 
 template <class Format>
@@ -139,7 +192,10 @@ void gemm_nt_impl(int64_t m, const ActivationRows& a, const WeightView& w, float
   for (int64_t n = 0; n < w.rows; n += kDecodeRows) {
     const int64_t rows = std::min(kDecodeRows, w.rows - n);
     decode_impl(w.slice_rows(n, n + rows), decoded, w.cols);
-    gemm_nt_format<FormatF32>(m, a, f32_view(decoded, rows, w.cols, w.cols), c + n, ldc);
+    WeightView f32 = f32_view(decoded, rows, w.cols, w.cols);
+    // The same segments as without decoding, so that the sums are the same.
+    if (has_vector_segments(w)) f32.block_cols = w.block_cols;
+    gemm_nt_format<FormatF32>(m, a, f32, c + n, ldc);
   }
 }
 
