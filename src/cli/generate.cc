@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "cli/chat_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/engine_options.h"
@@ -33,12 +34,15 @@ Examples:
   echo "The dog" | dsv3 generate models/stories --temperature 0.8 --seed 7 --stats
   dsv3 generate models/stories -p "Lily" --num-beams 4 --num-return-sequences 2
   dsv3 generate models/stories -p "Lily" --stop "." --stop $'\n' --json
-  dsv3 generate models/stories --prompts-file prompts.jsonl > results.jsonl)";
+  dsv3 generate models/stories --prompts-file prompts.jsonl > results.jsonl
+  dsv3 generate ~/models/DeepSeek-V3.1 --chat --system "Be brief." -p "Why is the sky blue?"
+  dsv3 generate ~/models/DeepSeek-V3.1 --messages chat.json --tools tools.json --json)";
 
 struct GenerateOptions {
   std::filesystem::path model;
   std::optional<std::filesystem::path> tokenizer;
   PromptOptions prompt;
+  ChatInput chat;
   GenerationOptions generation;
   EngineOptions engine;
   std::optional<uint32_t> logprobs;
@@ -65,6 +69,10 @@ class Streamer {
  public:
   explicit Streamer(bool as_text) : as_text_(as_text) {}
 
+  /// From now on what comes is an answer, to be taken apart.
+  void set_format(const AnswerFormat& format) { answer_.emplace(format); }
+
+  void generated(std::string_view piece) { answer_ ? text(answer_->push(piece)) : text(piece); }
   void text(std::string_view piece) {
     if (piece.empty()) return;
     write_out(piece);
@@ -75,12 +83,14 @@ class Streamer {
     if (!as_text_) text(fmt::format("{}{}", line_open_ ? " " : "", id));
   }
   void end() {
+    if (answer_) text(answer_->flush());
     if (line_open_) text("\n");
   }
 
  private:
   bool as_text_;  // else there is no tokenizer, and tokens are printed as numbers
   bool line_open_ = false;
+  std::optional<AnswerPrinter> answer_;
 };
 
 class Generate {
@@ -103,7 +113,11 @@ class Generate {
         options_.generation.apply_to(GenerationConfig::from_folder(options_.model, config));
     request_.config.logprobs = options_.logprobs;
     if (request_.config.do_sample) stats_.seed = request_.config.seed;
-    prompts_ = read_prompts(options_.prompt, tokenizer_ptr(), request_.config);
+    if (options_.chat.active()) {
+      read_conversations();
+    } else {
+      prompts_ = read_prompts(options_.prompt, tokenizer_ptr(), request_.config);
+    }
     require_room(config);
 
     const auto model =
@@ -115,7 +129,25 @@ class Generate {
   }
 
  private:
+  bool is_chat() const { return !formats_.empty(); }
   const Tokenizer* tokenizer_ptr() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+
+  void read_conversations() {
+    const bool from_file = options_.chat.messages.has_value();
+    if (from_file && options_.prompt.given()) {
+      throw UsageError("--messages is the whole prompt: leave -p, --prompt-file and the like out");
+    }
+    if (!tokenizer_) fail("a conversation needs a tokenizer, and the model has no tokenizer.json");
+    prompts_ = from_file ? std::vector<PromptInput>(1)
+                         : read_prompts(options_.prompt, tokenizer_ptr(), request_.config);
+    for (PromptInput& prompt : prompts_) {
+      if (!from_file && !prompt.text) throw UsageError("--chat needs prompts of text, not ids");
+      ChatRequest chat = make_chat_request(options_.chat, prompt.text, options_.model, *tokenizer_);
+      prompt.text = std::move(chat.prompt.text);
+      prompt.ids = std::move(chat.prompt.ids);
+      formats_.push_back(chat.format);
+    }
+  }
 
   void require_room(const DeepseekV3Config& config) const {
     const int64_t context =
@@ -136,6 +168,11 @@ class Generate {
     request_.prefill_chunk = options_.engine.prefill_chunk;
     if (tokenizer_) {
       request_.make_text_decoder = [this] {
+        if (is_chat()) {
+          auto decoder = std::make_shared<AnswerDecoder>(*tokenizer_);
+          return TextDecoder{[decoder](int64_t id) { return decoder->push(id); },
+                             [decoder] { return decoder->flush(); }};
+        }
         auto decoder = std::make_shared<StreamDecoder>(*tokenizer_, !options_.show_special_tokens);
         return TextDecoder{[decoder](int64_t id) { return decoder->push(id); },
                            [decoder] { return decoder->flush(); }};
@@ -151,7 +188,7 @@ class Generate {
     };
     if (streamer != nullptr && tokenizer_) {
       request_.on_text = [streamer](int64_t, std::string_view text) {
-        streamer->text(text);
+        streamer->generated(text);
         return true;
       };
     }
@@ -164,6 +201,7 @@ class Generate {
     Streamer streamer(tokenizer_.has_value());
     set_up_request(streams ? &streamer : nullptr);
     if (streams && options_.echo) streamer.text(prompt_text());
+    if (is_chat()) streamer.set_format(formats_.front());
 
     int64_t prompt_tokens = 0;
     for (const auto& prompt : request_.prompts)
@@ -217,8 +255,13 @@ class Generate {
     const size_t count = result.sequences.size();
     for (size_t i = 0; i < count; ++i) {
       const SequenceResult& sequence = result.sequences[i];
-      const std::string text =
+      std::string text =
           tokenizer_ ? sequence.text : fmt::format("{}", fmt::join(sequence.tokens, " "));
+      if (is_chat()) {
+        AnswerPrinter printer(formats_.front());
+        text = printer.push(sequence.text);
+        text += printer.flush();
+      }
       if (count > 1) write_out(fmt::format("{}[{} of {}]\n", i > 0 ? "\n" : "", i + 1, count));
       if (options_.echo) write_out(prompt_text());
       write_out(text + "\n");
@@ -231,6 +274,10 @@ class Generate {
     for (size_t p = 0; p < prompts_.size(); ++p) {
       Json json =
           prompt_result_json(prompts_[p], all.subspan(p * per_prompt, per_prompt), tokenizer_ptr());
+      for (size_t i = 0; is_chat() && i < per_prompt; ++i) {
+        json["sequences"][i].update(
+            answer_json(read_answer(formats_[p], all[p * per_prompt + i].text)));
+      }
       if (stats_.seed) json["seed"] = *stats_.seed;
       if (!options_.prompt.batch) json["stats"] = stats_.to_json();
       write_out(json_line(json));
@@ -240,6 +287,7 @@ class Generate {
   const GenerateOptions& options_;
   std::optional<Tokenizer> tokenizer_;
   std::vector<PromptInput> prompts_;
+  std::vector<AnswerFormat> formats_;  // of answers to the prompts, if these are conversations
   GenerationRequest request_;
   GenerateStats stats_;
   int64_t tokens_seen_ = 0;
@@ -255,6 +303,7 @@ void add_generate_command(CLI::App& app, Action& action) {
                    "folder with config.json, safetensors and tokenizer.json")
       ->required();
   add_prompt_options(*command, options->prompt);
+  add_chat_options(*command, options->chat);
   add_generation_options(*command, options->generation);
 
   constexpr const char* kOutput = "Output";

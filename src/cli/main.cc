@@ -126,6 +126,7 @@ Examples:
   add_eval_command(app, action);
   add_tokenize_command(app, action);
   add_detokenize_command(app, action);
+  add_template_command(app, action);
   add_forward_command(app, action);
 
   try {

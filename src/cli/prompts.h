@@ -18,6 +18,8 @@ struct PromptOptions {
   std::optional<std::string> file;   ///< "-": standard input
   std::optional<std::string> ids;    ///< "1,2,3"
   std::optional<std::string> batch;  ///< a file of JSON lines; "-": standard input
+
+  bool given() const { return text || file || ids || batch; }
 };
 
 void add_prompt_options(CLI::App& command, PromptOptions& options);

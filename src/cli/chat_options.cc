@@ -1,0 +1,214 @@
+#include "cli/chat_options.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+#include <iterator>
+
+#include "base/file.h"
+#include "cli/commands.h"
+#include "cli/generate_report.h"
+#include "cli/json_lines.h"
+
+namespace dsv3::cli {
+namespace {
+
+constexpr const char* kGroup = "Conversation";
+
+/// Names of special tokens in tokenizer_config.json that templates see.
+constexpr const char* kSpecialTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                          "pad_token", "cls_token", "mask_token"};
+
+SpecialTokens special_tokens(const std::filesystem::path& model) {
+  SpecialTokens tokens;
+  const std::filesystem::path path = model / "tokenizer_config.json";
+  if (!std::filesystem::exists(path)) return tokens;
+  const Json json = read_json_file(path);
+  if (!json.is_object()) fail("{}: expected an object", path.string());
+  for (const char* name : kSpecialTokens) {
+    Json token = json.value(name, Json());
+    if (token.is_object()) token = token.value("content", Json());
+    if (token.is_string()) tokens.emplace_back(name, token.get<std::string>());
+  }
+  return tokens;
+}
+
+Json read_json_source(const std::filesystem::path& path) {
+  if (path != "-") return read_json_file(path);
+  return parse_json(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input");
+}
+
+}  // namespace
+
+bool ChatInput::active() const {
+  const bool active = chat || messages.has_value();
+  const auto require = [&](bool given, const char* name) {
+    if (given && !active) throw UsageError(fmt::format("{} needs --chat or --messages", name));
+  };
+  require(system.has_value(), "--system");
+  require(tools.has_value(), "--tools");
+  require(template_file.has_value(), "--template");
+  require(kwargs.has_value(), "--template-kwargs");
+  require(answer_format.has_value(), "--answer-format");
+  require(allow_special, "--allow-special");
+  return active;
+}
+
+void add_chat_options(CLI::App& command, ChatInput& options) {
+  command
+      .add_flag("--chat", options.chat,
+                "the prompt is what a user says: the model's chat template goes around it")
+      ->group(kGroup);
+  command.add_option("--system", options.system, "the system message before it")
+      ->type_name("TEXT")
+      ->group(kGroup);
+  command
+      .add_option(
+          "--messages", options.messages,
+          "a conversation in the place of a prompt: a JSON list of {\"role\", \"content\"}, "
+          "or an object with \"messages\"; - is standard input")
+      ->type_name("FILE")
+      ->group(kGroup);
+  command.add_option("--tools", options.tools, "a JSON list of the functions the model may call")
+      ->type_name("FILE")
+      ->group(kGroup);
+  command
+      .add_option("--template", options.template_file,
+                  "a Jinja file in the place of the model's template")
+      ->type_name("FILE")
+      ->group(kGroup);
+  command
+      .add_option("--template-kwargs", options.kwargs,
+                  "an object of variables for the template, and add_generation_prompt and "
+                  "continue_final_message")
+      ->type_name("JSON")
+      ->group(kGroup);
+  command
+      .add_option("--answer-format", options.answer_format,
+                  fmt::format("how to tell reasoning and tool calls from content: {}; default: as "
+                              "the template does",
+                              fmt::join(answer_format_names(), ", ")))
+      ->type_name("NAME")
+      ->check(CLI::IsMember(answer_format_names()))
+      ->group(kGroup);
+  command
+      .add_flag("--allow-special", options.allow_special,
+                "let texts of special tokens in messages be special tokens")
+      ->group(kGroup);
+}
+
+ChatRequest make_chat_request(const ChatInput& input, const std::optional<std::string>& user,
+                              const std::filesystem::path& model, const Tokenizer& tokenizer) {
+  Json messages = Json::array();
+  if (input.system) messages.push_back({{"role", "system"}, {"content", *input.system}});
+  if (input.messages) {
+    Json read = read_json_source(*input.messages);
+    if (read.is_object()) read = Json(read.value("messages", Json()));
+    if (!read.is_array()) {
+      fail("{}: expected a list of messages, or an object with \"messages\"",
+           input.messages->string());
+    }
+    for (Json& message : read) messages.push_back(std::move(message));
+  }
+  if (user) messages.push_back({{"role", "user"}, {"content", *user}});
+
+  ChatOptions options;
+  options.add_generation_prompt = true;
+  if (input.tools) options.tools_json = read_json_file(*input.tools).dump();
+  if (input.kwargs) {
+    const Json kwargs = parse_json(*input.kwargs, "--template-kwargs");
+    if (kwargs.is_object() && kwargs.value("continue_final_message", Json()) == true) {
+      options.add_generation_prompt = false;
+    }
+    set_template_kwargs(options, kwargs, "--template-kwargs");
+  }
+  const ChatTemplate chat_template = load_chat_template(model, input.template_file);
+  ChatRequest request;
+  request.prompt = make_chat_prompt(
+      chat_template, tokenizer, messages.dump(), options,
+      input.allow_special ? SpecialTokensIn::kEverywhere : SpecialTokensIn::kTemplate);
+  request.format = input.answer_format
+                       ? answer_format(*input.answer_format)
+                       : detect_answer_format(chat_template.source(), request.prompt.text);
+  return request;
+}
+
+ChatTemplate load_chat_template(const std::filesystem::path& model,
+                                const std::optional<std::filesystem::path>& file) {
+  if (!file) return ChatTemplate::from_folder(model);
+  return ChatTemplate::from_source(read_file(*file), special_tokens(model));
+}
+
+void set_template_kwargs(ChatOptions& options, const Json& kwargs, const std::string& where) {
+  if (kwargs.is_null()) return;
+  if (!kwargs.is_object()) fail("{}: expected an object, found {}", where, kwargs.dump());
+  options.add_generation_prompt =
+      bool_member(kwargs, "add_generation_prompt", options.add_generation_prompt, where);
+  options.continue_final_message =
+      bool_member(kwargs, "continue_final_message", options.continue_final_message, where);
+  Json variables = kwargs;
+  variables.erase("add_generation_prompt");
+  variables.erase("continue_final_message");
+  if (!variables.empty()) options.kwargs_json = variables.dump();
+}
+
+Json answer_json(const Answer& answer) {
+  Json calls = Json::array();
+  for (const Answer::ToolCall& call : answer.tool_calls) {
+    calls.push_back(
+        {{"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+  }
+  return {{"reasoning", answer.reasoning}, {"content", answer.content}, {"tool_calls", calls}};
+}
+
+std::string AnswerPrinter::begin(AnswerEvent::Kind kind) {
+  std::string text;
+  if (in_reasoning_ && kind != AnswerEvent::Kind::kReasoning) {
+    text += "\n</think>\n\n";
+    in_reasoning_ = line_open_ = false;
+  } else if (!in_reasoning_ && kind == AnswerEvent::Kind::kReasoning) {
+    text += "<think>\n";
+    in_reasoning_ = true;
+  }
+  return text;
+}
+
+std::string AnswerPrinter::print(const std::vector<AnswerEvent>& events) {
+  using Kind = AnswerEvent::Kind;
+  std::string out;
+  for (const AnswerEvent& event : events) {
+    switch (event.kind) {
+      case Kind::kReasoning:
+      case Kind::kContent:
+        if (event.text.empty()) break;
+        out += begin(event.kind) + event.text;
+        line_open_ = event.text.back() != '\n';
+        break;
+      case Kind::kCallBegin:
+        call_ = {event.text, "", false};
+        break;
+      case Kind::kCallArguments:
+        call_.arguments += event.text;
+        break;
+      case Kind::kCallEnd:
+        out += begin(event.kind);
+        if (line_open_) out += "\n";
+        out += json_line(
+            {{"name", call_.name}, {"arguments", Json::parse(call_.arguments, nullptr, false)}});
+        line_open_ = false;
+        break;
+      case Kind::kCallCancelled:
+      case Kind::kMark:
+        break;
+    }
+  }
+  return out;
+}
+
+std::string AnswerPrinter::flush() {
+  std::string out = print(reader_.flush());
+  if (in_reasoning_) out += begin(AnswerEvent::Kind::kMark);
+  return out;
+}
+
+}  // namespace dsv3::cli
