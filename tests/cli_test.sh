@@ -172,6 +172,30 @@ if env --default-signal=INT true 2>/dev/null; then
   grep -q tokens/s "$err" || complain "Ctrl-C: no statistics"
 fi
 
+# ---- chat, from a pipe
+printf '%s\n' 'Tell me a story.' /tokens "/save $work/talk.json" 'And then?' >"$work/typed"
+run 0 chat "$model" --seed 1 -n 20 --stats <"$work/typed"
+err_has "of 512 tokens"
+err_has "0 of them from the cache"
+grep -qE '\[prompt [0-9]+ tokens, [1-9][0-9]* of them from the cache' "$err" ||
+  complain "chat: the second turn read the first one again"
+cp "$out" "$work/first"
+printf '%s\n' 'Tell me a story.' 'And then?' >"$work/typed"
+run 0 chat "$model" --seed 1 -n 20 <"$work/typed"
+same "$out" "$work/first" "chat: the same questions and seed gave other answers"
+printf '%s\n' /undo 'Hello' >"$work/typed"
+run 0 chat "$model" --load "$work/talk.json" --greedy -n 5 <"$work/typed"
+err_has "forgotten: Tell me a story."
+printf '%s\n' /undo >"$work/typed"
+run 1 chat "$model" <"$work/typed"
+err_has "no question to go back to"
+echo '/set temperature hot' >"$work/typed"
+run 1 chat "$model" <"$work/typed"
+err_has "temperature"
+echo '{"messages": 3}' >"$work/bad.json"
+run 1 chat "$model" --load "$work/bad.json" </dev/null
+err_has "expected an object with the list 'messages'"
+
 # ---- inspect and verify
 run 0 inspect "$model"
 out_has "9,863,360"

@@ -25,6 +25,7 @@ class UsageError : public std::runtime_error {
 };
 
 void add_detokenize_command(CLI::App& app, Action& action);
+void add_chat_command(CLI::App& app, Action& action);
 void add_eval_command(CLI::App& app, Action& action);
 void add_forward_command(CLI::App& app, Action& action);
 void add_generate_command(CLI::App& app, Action& action);

@@ -123,6 +123,7 @@ Examples:
   add_generate_command(app, action);
   add_inspect_command(app, action);
   add_verify_command(app, action);
+  add_chat_command(app, action);
   add_eval_command(app, action);
   add_tokenize_command(app, action);
   add_detokenize_command(app, action);
