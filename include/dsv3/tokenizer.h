@@ -60,7 +60,8 @@ class Tokenizer {
   /// The id of a token as the file writes it ("ĠHello", "<｜User｜>"); tokens of tiktoken.model are
   /// written with the same letters for bytes.
   std::optional<int64_t> token_to_id(std::string_view token) const;
-  /// The token as the file writes it; nullopt where the id has none.
+  /// The token as the file writes it, or as the normalizer leaves it if it is looked for in
+  /// normalised text; nullopt where the id has none.
   std::optional<std::string> id_to_token(int64_t id) const;
   /// The bytes that the token stands for where it is not the first, perhaps part of a character;
   /// empty where the id has none.

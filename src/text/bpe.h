@@ -59,7 +59,7 @@ class Bpe {
   static constexpr int32_t kUnknown = -1;
   /// Pieces up to this many tokens are merged by looking at all pairs each time, which is quicker
   /// than a queue.
-  static constexpr size_t kShort = 100;
+  static constexpr size_t kShort = 40;
   static constexpr int kFilterBits = 20;
   struct Slot {
     int32_t left = kUnknown, right = 0, rank = 0;

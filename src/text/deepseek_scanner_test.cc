@@ -21,8 +21,8 @@ void expect_same(const PreTokenizer& pre_tokenizer, std::string_view text) {
   Pieces fast, slow;
   auto take_fast = [&](std::string_view piece) { fast.emplace_back(piece); };
   auto take_slow = [&](std::string_view piece) { slow.emplace_back(piece); };
-  pre_tokenizer.split(text, true, take_fast);
-  pre_tokenizer.split_in_steps(text, true, take_slow);
+  pre_tokenizer.split({text}, take_fast);
+  pre_tokenizer.split_in_steps({text}, take_slow);
   ASSERT_EQ(fast, slow) << Json(std::string(text)).dump();
 }
 

@@ -1,5 +1,7 @@
 #include "text/normalizer.h"
 
+#include <algorithm>
+
 #include "text/json_fields.h"
 #include "text/normalization.h"
 #include "text/splitter.h"
@@ -9,11 +11,19 @@
 namespace dsv3 {
 namespace {
 
+/// A step that treats the front like any other text.
+template <typename F>
+std::string apply_with_front(std::string_view text, size_t& front, F&& f) {
+  if (front > 0) front = f(text.substr(0, front)).size();
+  return f(text);
+}
+
 class FormStep : public NormalizerStep {
  public:
   explicit FormStep(NormalForm form) : form_(form) {}
-  std::string apply(std::string_view text, bool&) const override {
-    return normalize(text, form_);
+  std::string apply(std::string_view text, size_t& front) const override {
+    return apply_with_front(text, front,
+                            [this](std::string_view part) { return normalize(part, form_); });
   }
 
  private:
@@ -22,32 +32,29 @@ class FormStep : public NormalizerStep {
 
 class LowercaseStep : public NormalizerStep {
  public:
-  std::string apply(std::string_view text, bool&) const override {
-    return to_lower_case(text);
+  std::string apply(std::string_view text, size_t& front) const override {
+    return apply_with_front(text, front, to_lower_case);
   }
 };
 
 class StripAccentsStep : public NormalizerStep {
  public:
-  std::string apply(std::string_view text, bool& at_start) const override {
-    std::string kept = without_accents(text);
-    if (!text.empty() && without_accents(text.substr(0, utf8_length(static_cast<uint8_t>(text[0])))).empty()) {
-      at_start = false;
-    }
-    return kept;
+  std::string apply(std::string_view text, size_t& front) const override {
+    return apply_with_front(text, front, without_accents);
   }
 };
 
 class StripStep : public NormalizerStep {
  public:
   StripStep(bool left, bool right) : left_(left), right_(right) {}
-  std::string apply(std::string_view text, bool& at_start) const override {
+  std::string apply(std::string_view text, size_t& front) const override {
     const auto is_space = [](const char* p) {
       return (category_bit(utf8_decode(p)) & kWhiteSpace) != 0;
     };
     while (left_ && !text.empty() && is_space(text.data())) {
-      text.remove_prefix(utf8_length(static_cast<uint8_t>(text[0])));
-      at_start = false;
+      const size_t length = utf8_length(static_cast<uint8_t>(text[0]));
+      text.remove_prefix(length);
+      front -= std::min(front, length);
     }
     while (right_ && !text.empty()) {
       const char* const last = utf8_previous(text.data() + text.size());
@@ -64,8 +71,10 @@ class StripStep : public NormalizerStep {
 class PrependStep : public NormalizerStep {
  public:
   explicit PrependStep(std::string prefix) : prefix_(std::move(prefix)) {}
-  std::string apply(std::string_view text, bool&) const override {
-    return text.empty() ? std::string() : prefix_ + std::string(text);
+  std::string apply(std::string_view text, size_t& front) const override {
+    if (text.empty()) return {};
+    if (front > 0) front += prefix_.size();
+    return prefix_ + std::string(text);
   }
 
  private:
@@ -76,10 +85,8 @@ class ReplaceStep : public NormalizerStep {
  public:
   ReplaceStep(std::unique_ptr<Finder> finder, std::string content)
       : finder_(std::move(finder)), content_(std::move(content)) {}
-  std::string apply(std::string_view text, bool& at_start) const override {
-    Regex::Match match;
-    if (content_.empty() && finder_->find(text, 0, match) && match.begin == 0) at_start = false;
-    return replace_all(text, *finder_, content_);
+  std::string apply(std::string_view text, size_t& front) const override {
+    return replace_all(text, *finder_, content_, &front);
   }
 
  private:
@@ -129,9 +136,9 @@ void Normalizer::add(const Json& json, const std::string& field) {
   }
 }
 
-std::string Normalizer::apply(std::string_view text, bool& at_start) const {
+std::string Normalizer::apply(std::string_view text, size_t& front) const {
   std::string normalized(text);
-  for (const auto& step : steps_) normalized = step->apply(normalized, at_start);
+  for (const auto& step : steps_) normalized = step->apply(normalized, front);
   return normalized;
 }
 

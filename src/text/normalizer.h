@@ -13,8 +13,8 @@ namespace dsv3 {
 class NormalizerStep {
  public:
   virtual ~NormalizerStep() = default;
-  /// `at_start` becomes false if what the text began with is gone.
-  virtual std::string apply(std::string_view text, bool& at_start) const = 0;
+  /// `front`: as in Piece; it becomes that of the result.
+  virtual std::string apply(std::string_view text, size_t& front) const = 0;
 };
 
 /// What happens to a text before it is cut into pieces.
@@ -27,9 +27,8 @@ class Normalizer {
 
   /// Whether texts stay as they are.
   bool empty() const { return steps_.empty(); }
-  /// The normalised text (valid UTF-8). `at_start` becomes false if what the text began with was
-  /// dropped: then the result does not count as standing at the beginning.
-  std::string apply(std::string_view text, bool& at_start) const;
+  /// The normalised text (valid UTF-8). `front`: as in Piece; it becomes that of the result.
+  std::string apply(std::string_view text, size_t& front) const;
 
  private:
   void add(const Json& json, const std::string& field);

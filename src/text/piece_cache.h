@@ -73,7 +73,10 @@ class PieceCache {
 
   const Entry* find(const Key& key) const {
     const Entry& entry = entries_[key.hash() >> (64 - kBits)];
-    return entry.words == key.words && !key.empty() ? &entry : nullptr;
+    // Written out, because == on arrays calls memcmp.
+    const uint64_t different = (entry.words[0] ^ key.words[0]) | (entry.words[1] ^ key.words[1]) |
+                               (entry.words[2] ^ key.words[2]) | (entry.words[3] ^ key.words[3]);
+    return different == 0 && !key.empty() ? &entry : nullptr;
   }
   void put(const Key& key, std::span<const int32_t> ids) {
     if (key.empty() || ids.size() > kMaxIds) return;

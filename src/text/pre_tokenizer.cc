@@ -15,25 +15,27 @@ constexpr std::string_view kGpt2Pattern =
 /// Puts a space in front of a piece that has none.
 class PrefixSpaceStep : public PreTokenizerStep {
  public:
-  void split(std::string_view piece, bool, PieceSink sink) const override {
-    if (piece.starts_with(' ')) return sink(piece);
+  void split(const Piece& piece, PieceSink sink) const override {
+    if (piece.text.starts_with(' ')) return sink(piece);
     std::string prefixed(1, ' ');
-    prefixed += piece;
-    sink(prefixed);
+    prefixed += piece.text;
+    sink({prefixed, piece.front > 0 ? piece.front + 1 : 0});
   }
-  bool rewrites() const override { return true; }
 };
 
 /// Writes the bytes of a piece as the letters that stand for them.
 class ByteLettersStep : public PreTokenizerStep {
  public:
-  void split(std::string_view piece, bool, PieceSink sink) const override {
+  void split(const Piece& piece, PieceSink sink) const override {
     std::string letters;
-    letters.reserve(piece.size() + piece.size() / 2);
-    for (const char c : piece) append_utf8(letters, byte_level_letter(static_cast<uint8_t>(c)));
-    sink(letters);
+    letters.reserve(piece.text.size() + piece.text.size() / 2);
+    size_t front = 0;
+    for (size_t i = 0; i < piece.text.size(); ++i) {
+      append_utf8(letters, byte_level_letter(static_cast<uint8_t>(piece.text[i])));
+      if (i < piece.front) front = letters.size();
+    }
+    sink({letters, front});
   }
-  bool rewrites() const override { return true; }
 };
 
 /// Writes spaces as another character, in front of the piece too, and may cut before each.
@@ -48,19 +50,21 @@ class MetaspaceStep : public PreTokenizerStep {
                                            SplitBehavior::kMergedWithNext, false);
     }
   }
-  void split(std::string_view piece, bool at_start, PieceSink sink) const override {
+  void split(const Piece& piece, PieceSink sink) const override {
     std::string text;
-    text.reserve(piece.size() + piece.size() / 2 + replacement_.size());
-    const bool has_one = piece.starts_with(' ') || piece.starts_with(replacement_);
-    if (!has_one && (prepend_ == kAlways || (prepend_ == kFirst && at_start))) text = replacement_;
-    for (const char c : piece) {
-      if (c == ' ') text += replacement_;
-      else text += c;
+    text.reserve(piece.text.size() + piece.text.size() / 2 + replacement_.size());
+    const bool has_one = piece.text.starts_with(' ') || piece.text.starts_with(replacement_);
+    const bool prepends = prepend_ == kAlways || (prepend_ == kFirst && piece.front > 0);
+    if (!has_one && prepends) text = replacement_;
+    size_t front = 0;
+    for (size_t i = 0; i < piece.text.size(); ++i) {
+      if (piece.text[i] == ' ') text += replacement_;
+      else text += piece.text[i];
+      if (i < piece.front) front = text.size();
     }
-    if (split_) split_->split(text, false, sink);
-    else sink(text);
+    if (split_) split_->split({text, front}, sink);
+    else sink({text, front});
   }
-  bool rewrites() const override { return true; }
 
  private:
   std::string replacement_;
@@ -71,7 +75,8 @@ class MetaspaceStep : public PreTokenizerStep {
 /// Reads the fields of a Metaspace step, also those that older files have.
 std::unique_ptr<PreTokenizerStep> read_metaspace(const Json& json, const std::string& where) {
   const std::string replacement = string_field(json, "replacement", where);
-  if (replacement.empty() || utf8_length(static_cast<uint8_t>(replacement[0])) != replacement.size()) {
+  if (replacement.empty() ||
+      utf8_length(static_cast<uint8_t>(replacement[0])) != replacement.size()) {
     fail("{}: replacement: is '{}', expected one character", where, replacement);
   }
   const Json* field = find_field(json, "prepend_scheme", where);
@@ -202,16 +207,10 @@ void PreTokenizer::add(const Json& json, const std::string& field) {
   }
 }
 
-void PreTokenizer::run(size_t step, std::string_view piece, bool at_start, PieceSink sink) const {
+void PreTokenizer::run(size_t step, const Piece& piece, PieceSink sink) const {
   if (step == steps_.size()) return sink(piece);
-  const bool rewrites = steps_[step]->rewrites();
-  bool first = true;
-  auto next = [&](std::string_view part) {
-    const bool part_at_start = at_start && (rewrites ? first : part.data() == piece.data());
-    first = false;
-    run(step + 1, part, part_at_start, sink);
-  };
-  steps_[step]->split(piece, at_start, next);
+  auto next = [&](const Piece& part) { run(step + 1, part, sink); };
+  steps_[step]->split(piece, next);
 }
 
 }  // namespace dsv3

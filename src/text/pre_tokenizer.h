@@ -12,30 +12,37 @@
 
 namespace dsv3 {
 
+/// A piece of a text. The first `front` bytes (to the end of a character) come from the first
+/// character of the whole text: some steps treat a piece that begins there in their own way.
+struct Piece {
+  std::string_view text;
+  size_t front = 0;
+
+  Piece part(size_t at, size_t size = std::string_view::npos) const {
+    return {text.substr(at, size), front > at ? front - at : 0};
+  }
+};
+
 /// A reference to a function that takes the pieces of a text one by one.
 class PieceSink {
  public:
   template <typename F>
     requires(!std::is_same_v<std::remove_const_t<F>, PieceSink>)
   PieceSink(F& f)  // NOLINT: implicit, like a function reference
-      : object_(&f), call_([](void* object, std::string_view piece) {
-          (*static_cast<F*>(object))(piece);
-        }) {}
-  void operator()(std::string_view piece) const { call_(object_, piece); }
+      : object_(&f),
+        call_([](void* object, const Piece& piece) { (*static_cast<F*>(object))(piece); }) {}
+  void operator()(const Piece& piece) const { call_(object_, piece); }
 
  private:
   void* object_;
-  void (*call_)(void*, std::string_view);
+  void (*call_)(void*, const Piece&);
 };
 
 /// One step of a pre-tokenizer: cuts a piece into smaller ones.
 class PreTokenizerStep {
  public:
   virtual ~PreTokenizerStep() = default;
-  /// `at_start`: the piece begins where the text does.
-  virtual void split(std::string_view piece, bool at_start, PieceSink sink) const = 0;
-  /// Whether it gives pieces of a changed text, of which the first is where the text begins.
-  virtual bool rewrites() const { return false; }
+  virtual void split(const Piece& piece, PieceSink sink) const = 0;
 };
 
 /// The steps that cut a text into the pieces that BPE works on, each alone. If ByteLevel is the last
@@ -50,23 +57,25 @@ class PreTokenizer {
   /// Whether the last step is ByteLevel.
   bool byte_level() const { return byte_level_; }
 
-  /// Gives the pieces of `text` (valid UTF-8), none of them empty, in order, to
-  /// `f(std::string_view)`. `at_start`: it is the beginning of the whole text.
+  /// Gives the pieces of a text (valid UTF-8), none of them empty, in order, to
+  /// `f(std::string_view)`.
   template <typename F>
-  void split(std::string_view text, bool at_start, F&& f) const {
-    if (text.empty()) return;
-    if (scanner_) scanner_->split(text, f);
-    else run(0, text, at_start, f);
+  void split(const Piece& text, F&& f) const {
+    if (text.text.empty()) return;
+    if (scanner_) scanner_->split(text.text, f);
+    else split_in_steps(text, f);
   }
   /// The same, always with the steps one after another.
-  void split_in_steps(std::string_view text, bool at_start, PieceSink sink) const {
-    if (!text.empty()) run(0, text, at_start, sink);
+  template <typename F>
+  void split_in_steps(const Piece& text, F&& f) const {
+    auto last = [&](const Piece& piece) { f(piece.text); };
+    if (!text.text.empty()) run(0, text, last);
   }
 
  private:
   void add(const Json& json, const std::string& field);
   void add(std::unique_ptr<PreTokenizerStep> step) { steps_.push_back(std::move(step)); }
-  void run(size_t step, std::string_view piece, bool at_start, PieceSink sink) const;
+  void run(size_t step, const Piece& piece, PieceSink sink) const;
 
   std::vector<std::unique_ptr<PreTokenizerStep>> steps_;
   bool byte_level_ = false;

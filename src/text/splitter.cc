@@ -105,41 +105,53 @@ std::unique_ptr<Finder> pattern_finder(const Json& json, const std::string& wher
   fail("{}: pattern kind '{}' is not supported", where, kind);
 }
 
-std::string replace_all(std::string_view text, const Finder& finder, std::string_view content) {
+std::string replace_all(std::string_view text, const Finder& finder, std::string_view content,
+                        size_t* front) {
   std::string out;
-  size_t done = 0;
+  size_t done = 0, kept_front = 0;
+  const auto take = [&](std::string_view part, size_t begin, size_t last) {
+    // Either all of a part is in front or, if it is plain text, the front of it.
+    if (front && last < *front) kept_front = out.size() + part.size();
+    else if (front && begin < *front) kept_front = out.size() + (*front - begin);
+    out += part;
+  };
   for (Regex::Match match; finder.find(text, done, match); done = match.end) {
-    out.append(text.substr(done, match.begin - done)).append(content);
+    if (done < match.begin) {
+      take(text.substr(done, match.begin - done), done, match.begin - 1);
+    }
+    take(content, match.end - 1, match.end - 1);
   }
-  return out.append(text.substr(done));
+  if (done < text.size()) take(text.substr(done), done, text.size() - 1);
+  if (front) *front = kept_front;
+  return out;
 }
 
-void SplitStep::split(std::string_view piece, bool /*at_start*/, PieceSink sink) const {
+void SplitStep::split(const Piece& piece, PieceSink sink) const {
   if (behavior_ != SplitBehavior::kIsolated && behavior_ != SplitBehavior::kRemoved) {
     return split_merging(piece, sink);
   }
   const bool keep_matches = behavior_ == SplitBehavior::kIsolated || invert_;
   const bool keep_gaps = behavior_ == SplitBehavior::kIsolated || !invert_;
   size_t done = 0;
-  for (Regex::Match match; finder_->find(piece, done, match); done = match.end) {
-    if (keep_gaps && match.begin > done) sink(piece.substr(done, match.begin - done));
-    if (keep_matches) sink(piece.substr(match.begin, match.end - match.begin));
+  for (Regex::Match match; finder_->find(piece.text, done, match); done = match.end) {
+    if (keep_gaps && match.begin > done) sink(piece.part(done, match.begin - done));
+    if (keep_matches) sink(piece.part(match.begin, match.end - match.begin));
   }
-  if (keep_gaps && done < piece.size()) sink(piece.substr(done));
+  if (keep_gaps && done < piece.text.size()) sink(piece.part(done));
 }
 
-void SplitStep::split_merging(std::string_view piece, PieceSink sink) const {
+void SplitStep::split_merging(const Piece& piece, PieceSink sink) const {
   struct Part {
     size_t begin, end;
     bool match;
   };
   std::vector<Part> parts;
   size_t done = 0;
-  for (Regex::Match match; finder_->find(piece, done, match); done = match.end) {
+  for (Regex::Match match; finder_->find(piece.text, done, match); done = match.end) {
     if (match.begin > done) parts.push_back({done, match.begin, invert_});
     parts.push_back({match.begin, match.end, !invert_});
   }
-  if (done < piece.size()) parts.push_back({done, piece.size(), invert_});
+  if (done < piece.text.size()) parts.push_back({done, piece.text.size(), invert_});
 
   // Of a row of matches only the first (seen from the side it is merged with) joins its neighbour.
   const bool backwards = behavior_ == SplitBehavior::kMergedWithNext;
@@ -155,7 +167,7 @@ void SplitStep::split_merging(std::string_view piece, PieceSink sink) const {
     else merged.back().end = part.end;
   }
   if (backwards) std::reverse(merged.begin(), merged.end());
-  for (const Part& part : merged) sink(piece.substr(part.begin, part.end - part.begin));
+  for (const Part& part : merged) sink(piece.part(part.begin, part.end - part.begin));
 }
 
 }  // namespace dsv3

@@ -31,18 +31,20 @@ std::unique_ptr<Finder> find_words();
 /// The field `pattern` of a JSON object `where`: {"Regex": "..."} or {"String": "..."}.
 std::unique_ptr<Finder> pattern_finder(const Json& json, const std::string& where);
 
-/// `text` with `content` in place of each match.
-std::string replace_all(std::string_view text, const Finder& finder, std::string_view content);
+/// `text` with `content` in place of each match. `front`, if there is one, as in Piece: what is put
+/// in counts as coming from the last character of the match.
+std::string replace_all(std::string_view text, const Finder& finder, std::string_view content,
+                        size_t* front = nullptr);
 
 /// Splits at matches, or with `invert` at what lies between them.
 class SplitStep : public PreTokenizerStep {
  public:
   SplitStep(std::unique_ptr<Finder> finder, SplitBehavior behavior, bool invert)
       : finder_(std::move(finder)), behavior_(behavior), invert_(invert) {}
-  void split(std::string_view piece, bool at_start, PieceSink sink) const override;
+  void split(const Piece& piece, PieceSink sink) const override;
 
  private:
-  void split_merging(std::string_view piece, PieceSink sink) const;
+  void split_merging(const Piece& piece, PieceSink sink) const;
 
   std::unique_ptr<Finder> finder_;
   SplitBehavior behavior_;

@@ -91,9 +91,9 @@ Tokenizer Tokenizer::from_file(const std::filesystem::path& path) {
   return Tokenizer(std::move(impl));
 }
 
-void Tokenizer::Impl::encode_plain(std::string_view text, bool at_start, bool allow_special,
-                                   Bpe::Scratch& scratch, std::vector<int64_t>& ids) const {
-  pre_tokenizer.split(text, at_start, [&](std::string_view piece) {
+void Tokenizer::Impl::encode_plain(const Piece& text, bool allow_special, Bpe::Scratch& scratch,
+                                   std::vector<int64_t>& ids) const {
+  pre_tokenizer.split(text, [&](std::string_view piece) {
     bpe.encode(piece, vocabulary, is_added, allow_special, scratch, ids);
   });
 }
@@ -108,19 +108,20 @@ void Tokenizer::Impl::encode_chunk(std::string_view text, bool allow_special,
       ids.push_back(part.id);
       continue;
     }
-    std::string_view piece = part.text;
-    bool at_start = piece.data() == text.data();
+    Piece piece = {part.text};
+    if (part.text.data() == text.data()) piece.front = utf8_length(static_cast<uint8_t>(text[0]));
     std::string normalized;
-    if (!normalizer.empty()) piece = normalized = normalizer.apply(piece, at_start);
+    if (!normalizer.empty()) piece.text = normalized = normalizer.apply(piece.text, piece.front);
     if (!allow_special || normalized_added.empty()) {
-      encode_plain(piece, at_start, allow_special, scratch, ids);
+      encode_plain(piece, allow_special, scratch, ids);
       continue;
     }
     inner.clear();
-    normalized_added.split(piece, inner);
+    normalized_added.split(piece.text, inner);
     for (const TextPart& plain : inner) {
+      const size_t at = plain.text.data() - piece.text.data();
       if (plain.id != TextPart::kText) ids.push_back(plain.id);
-      else encode_plain(plain.text, at_start && plain.text.data() == piece.data(), true, scratch, ids);
+      else encode_plain(piece.part(at, plain.text.size()), allow_special, scratch, ids);
     }
   }
 }
@@ -176,7 +177,7 @@ void Tokenizer::Impl::decode_token(int64_t id, bool skip_special_tokens, Decoder
                                    std::string& out) const {
   if (!vocabulary.has(id) || (skip_special_tokens && is_special[id])) return;
   if (decoder.is_byte_level()) run.bytes(token_bytes[id], out);
-  else run.token(vocabulary.text(id), out);
+  else run.token(text_of(id), out);
 }
 
 std::string Tokenizer::decode(std::span<const int64_t> ids, bool skip_special_tokens) const {
@@ -201,7 +202,7 @@ std::optional<int64_t> Tokenizer::token_to_id(std::string_view token) const {
 
 std::optional<std::string> Tokenizer::id_to_token(int64_t id) const {
   if (!impl_->vocabulary.has(id)) return std::nullopt;
-  return std::string(impl_->vocabulary.text(id));
+  return std::string(impl_->text_of(id));
 }
 
 std::string_view Tokenizer::token_bytes(int64_t id) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -54,6 +55,8 @@ struct Tokenizer::Impl {
   Decoder decoder;
 
   Vocabulary vocabulary;
+  // Added tokens whose text the normalizer changes, as it leaves them.
+  std::map<int64_t, std::string> normalized_texts;
   StringList token_bytes;                // by id
   std::vector<bool> is_added, is_special;  // by id
   bool in_chunks = false;  // long texts are cut first, as tiktoken's wrappers do
@@ -70,6 +73,12 @@ struct Tokenizer::Impl {
   /// Puts the tokens into the vocabulary and the finders. To be called after the model and the
   /// normalizer are read.
   void set_added_tokens(const std::vector<AddedToken>& tokens);
+  /// The text that a token is decoded from.
+  std::string_view text_of(int64_t id) const {
+    if (normalized_texts.empty() || !is_added[id]) return vocabulary.text(id);
+    const auto found = normalized_texts.find(id);
+    return found == normalized_texts.end() ? vocabulary.text(id) : found->second;
+  }
   /// To be called when all tokens and the decoder are there.
   void make_token_bytes();
 
@@ -78,8 +87,8 @@ struct Tokenizer::Impl {
               std::vector<int64_t>& ids) const;
   void encode_chunk(std::string_view text, bool allow_special, Bpe::Scratch& scratch,
                     std::vector<int64_t>& ids) const;
-  void encode_plain(std::string_view text, bool at_start, bool allow_special,
-                    Bpe::Scratch& scratch, std::vector<int64_t>& ids) const;
+  void encode_plain(const Piece& text, bool allow_special, Bpe::Scratch& scratch,
+                    std::vector<int64_t>& ids) const;
 
   /// Gives the token to the decoder that `run` belongs to.
   void decode_token(int64_t id, bool skip_special_tokens, Decoder::Run& run,

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "text/json_fields.h"
 #include "text/tokenizer_impl.h"
 #include "text/tokenizer_json.h"
@@ -107,28 +109,29 @@ void Tokenizer::Impl::set_added_tokens(const std::vector<AddedToken>& tokens) {
   }
   is_added.resize(vocabulary.end_id());
   is_special.resize(vocabulary.end_id());
+  std::set<std::string_view> specials;
+  for (const AddedToken& token : tokens) {
+    if (token.special) specials.insert(token.content);
+  }
   for (size_t i = 0; i < tokens.size(); ++i) {
     AddedToken token = tokens[i];
+    if (token.normalized) {
+      // Looked for in normalised text, so its own text is normalised too; it is decoded to that, and
+      // special only if that is the text of a special token.
+      size_t front = 0;
+      token.content = normalizer.apply(token.content, front);
+      if (token.content != tokens[i].content) normalized_texts[token.id] = token.content;
+    }
     is_added[token.id] = true;
-    is_special[token.id] = token.special;
-    if (!token.normalized) {
-      raw_added.add(token);
-      continue;
-    }
-    // Looked for in normalised text, so its own text is normalised too.
-    bool at_start = true;
-    token.content = normalizer.apply(token.content, at_start);
-    if (token.content.empty()) {
-      fail("added_tokens[{}]: nothing is left of '{}' after the normalizer", i, tokens[i].content);
-    }
-    normalized_added.add(token);
+    is_special[token.id] = specials.contains(token.content);
+    // A token of which nothing is left is never found.
+    if (!token.content.empty()) (token.normalized ? normalized_added : raw_added).add(token);
   }
 }
 
 void Tokenizer::Impl::make_token_bytes() {
   for (int64_t id = 0; id < vocabulary.end_id(); ++id) {
-    token_bytes.push_back(vocabulary.has(id) ? decoder.token_bytes(vocabulary.text(id))
-                                             : std::string());
+    token_bytes.push_back(vocabulary.has(id) ? decoder.token_bytes(text_of(id)) : std::string());
   }
 }
 

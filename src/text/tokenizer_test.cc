@@ -203,11 +203,6 @@ TEST(MalformedTokenizerTest, EachFaultIsNamed) {
       {[](Json& j) { j["normalizer"] = {{"type", "Prepend"}}; }, {"normalizer (Prepend)", "prepend"}},
       {[](Json& j) { j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", ""}}; },
        {"normalizer (Replace)", "empty"}},
-      {[](Json& j) {
-         j["normalizer"] = {{"type", "StripAccents"}};
-         j["added_tokens"].back()["content"] = "\u0301";
-       },
-       {"added_tokens[", "nothing is left"}},
       {[](Json& j) { j["normalizer"] = 5; }, {"normalizer"}},
       {[](Json& j) { j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}}; }, {"'BertPreTokenizer'"}},
       {[](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; },

@@ -194,7 +194,9 @@ def make_tokenizer(r, kind):
                                   limit_alphabet=r.choice((60, 300)) if not full else 1000,
                                   initial_alphabet=alphabet if full else [])
     tokenizer.train_from_iterator(corpus(r), trainer)
-    added = added_tokens(r)
+    # One of which the normalizer leaves nothing makes the package loop without end.
+    added = [t for t in added_tokens(r)
+             if not t.normalized or normalizer is None or normalizer.normalize_str(t.content)]
     data = json.loads(tokenizer.to_str())
     # Byte tokens and the unknown one are tokens of the model, not added ones.
     data["added_tokens"] = [t for t in data["added_tokens"] if t["content"] == "<s>"]
@@ -221,6 +223,18 @@ def run(command, path, lines):
     return found, None
 
 
+def attempt(call):
+    """What it returns; None where the package panics, as it does on some odd combinations."""
+    try:
+        return call()
+    except Exception:  # pylint: disable=broad-except
+        raise
+    except BaseException as error:  # pylint: disable=broad-except
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        return None
+
+
 def compare(name, tokenizer, path, added, r, count, options):
     texts = [random_text(r, added) for _ in range(count)]
     special = [r.random() < 0.2 for _ in texts]
@@ -229,13 +243,14 @@ def compare(name, tokenizer, path, added, r, count, options):
     if error:
         return [f"{name}: {error}"]
     differences = []
-    ids = [tokenizer.encode(t, add_special_tokens=s).ids for t, s in zip(texts, special)]
+    ids = [attempt(lambda t=t, s=s: tokenizer.encode(t, add_special_tokens=s).ids)
+           for t, s in zip(texts, special)]
     for text, expected, one in zip(texts, ids, found):
-        if one.get("ids") != expected:
+        if expected is not None and one.get("ids") != expected:
             differences.append(f"{name}: encode {json.dumps(text)}: expected {expected}, "
                                f"found {one}")
     size = tokenizer.get_vocab_size()
-    lists = [x if r.random() < 0.6 else [r.randrange(size + 3) for _ in range(r.randint(0, 12))]
+    lists = [x if x is not None and r.random() < 0.6 else [r.randrange(size + 3) for _ in range(r.randint(0, 12))]
              for x in ids]
     skip = [r.random() < 0.5 for _ in lists]
     found, error = run(options.detokenize, path, [{"ids": x, "skip_special_tokens": s}
@@ -243,11 +258,8 @@ def compare(name, tokenizer, path, added, r, count, options):
     if error:
         return differences + [f"{name}: {error}"]
     for one, x, s in zip(found, lists, skip):
-        try:
-            expected = tokenizer.decode(x, skip_special_tokens=s)
-        except BaseException:  # the package panics on some steps with nothing to strip
-            continue
-        if one.get("text") != expected:
+        expected = attempt(lambda: tokenizer.decode(x, skip_special_tokens=s))
+        if expected is not None and one.get("text") != expected:
             differences.append(f"{name}: decode {x} (skip {s}): expected {expected!r}, "
                                f"found {one}")
     return differences
