@@ -51,8 +51,9 @@ class Tokenizer {
   /// template has its BOS in the text: use encode for it.
   std::vector<int64_t> encode_prompt(std::string_view text) const;
 
-  /// The text of ids, always valid UTF-8; a part of a text is decoded as if it were all. Ids without a token give nothing; with
-  /// `skip_special_tokens` neither do special tokens (`is_special`).
+  /// The text of ids, always valid UTF-8; a part of a text is decoded as if it were all. Ids
+  /// without a token give nothing; with `skip_special_tokens` neither do special tokens
+  /// (`is_special`).
   std::string decode(std::span<const int64_t> ids, bool skip_special_tokens = false) const;
 
   /// The number of tokens, added ones included. A model may have more rows than that.

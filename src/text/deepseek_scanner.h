@@ -10,9 +10,9 @@
 
 namespace dsv3 {
 
-/// The pre-tokenizer of DeepSeek-V3 written out by hand: three patterns after one another (digits by
-/// threes, Chinese and Japanese, the rest), each on the pieces of the one before. One pass over the
-/// text gives what the regular expressions give, many times faster.
+/// The pre-tokenizer of DeepSeek-V3 written out by hand: three patterns after one another (digits
+/// by threes, Chinese and Japanese, the rest), each on the pieces of the one before. One pass over
+/// the text gives what the regular expressions give, many times faster.
 class DeepseekScanner {
  public:
   /// Whether `pre_tokenizer` of a tokenizer.json is exactly that.
@@ -35,7 +35,8 @@ class DeepseekScanner {
     const char32_t c = utf8_decode(p);
     return pages_[page_of_[c >> 8] + (c & 0xFF)];
   }
-  /// The class at `p`; kEnd where a piece of the patterns before ends: at another `cjk`, at a digit.
+  /// The class at `p`; kEnd where a piece of the patterns before ends: at another `cjk`, at a
+  /// digit.
   uint8_t class_within(const char* p, const char* end, uint8_t cjk) const {
     if (p == end) return kEnd;
     const uint8_t found = class_at(p) ^ cjk;

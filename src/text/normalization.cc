@@ -111,7 +111,8 @@ std::optional<char32_t> compose(char32_t first, char32_t second) {
   return entry->composed;
 }
 
-/// Joins each starter with the later marks that no mark of the same or a higher class parts from it.
+/// Joins each starter with the later marks that no mark of the same or a higher class parts from
+/// it.
 void compose_all(std::u32string& text) {
   constexpr size_t kNone = static_cast<size_t>(-1);
   size_t starter = kNone, kept = 0;

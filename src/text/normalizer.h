@@ -20,9 +20,9 @@ class NormalizerStep {
 /// What happens to a text before it is cut into pieces.
 class Normalizer {
  public:
-  /// Reads the field `normalizer` of a tokenizer.json: null, NFC, NFD, NFKC, NFKD, Lowercase, Strip,
-  /// StripAccents, Prepend, Replace or a Sequence of them. Throws Error naming the field and the
-  /// kind for others.
+  /// Reads the field `normalizer` of a tokenizer.json: null, NFC, NFD, NFKC, NFKD, Lowercase,
+  /// Strip, StripAccents, Prepend, Replace or a Sequence of them. Throws Error naming the field and
+  /// the kind for others.
   static Normalizer from_json(const Json& json);
 
   /// Whether texts stay as they are.

@@ -17,8 +17,8 @@ class PieceCache {
   static constexpr size_t kMaxBytes = 31;
   static constexpr size_t kMaxIds = 7;
 
-  /// A piece as four words: its bytes, zeros, and its length in the last byte. A longer piece has no
-  /// key: all zeros, which is no slot's.
+  /// A piece as four words: its bytes, zeros, and its length in the last byte. A longer piece has
+  /// no key: all zeros, which is no slot's.
   struct Key {
     explicit Key(std::string_view piece) {
       const size_t n = piece.size();

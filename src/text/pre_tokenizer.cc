@@ -115,7 +115,8 @@ CharSet set_of(CategoryMask categories) {
   return set;
 }
 
-/// Punctuation that the pre-tokenizer of that name does not know: its tables are those of Unicode 8.
+/// Punctuation that the pre-tokenizer of that name does not know: its tables are those of
+/// Unicode 8.
 constexpr CodeRange kNewerPunctuation[] = {
     {0x061D, 0x061D}, {0x09FD, 0x09FD}, {0x0A76, 0x0A76}, {0x0C77, 0x0C77}, {0x0C84, 0x0C84},
     {0x1B4E, 0x1B4F}, {0x1B7D, 0x1B7F}, {0x2E43, 0x2E4F}, {0x2E52, 0x2E5D}, {0x10D6E, 0x10D6E},

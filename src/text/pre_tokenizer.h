@@ -45,8 +45,8 @@ class PreTokenizerStep {
   virtual void split(const Piece& piece, PieceSink sink) const = 0;
 };
 
-/// The steps that cut a text into the pieces that BPE works on, each alone. If ByteLevel is the last
-/// step, pieces are plain bytes of the text: the letters that stand for them come in with the
+/// The steps that cut a text into the pieces that BPE works on, each alone. If ByteLevel is the
+/// last step, pieces are plain bytes of the text: the letters that stand for them come in with the
 /// vocabulary.
 class PreTokenizer {
  public:

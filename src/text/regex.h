@@ -16,11 +16,12 @@ namespace dsv3 {
 ///   \p{L} and other general categories, \p{Han} and other scripts, \s \S \d \D \w \W,
 ///   alternation, groups (…) (?:…) (?i:…) (?>…), look-ahead (?=…) (?!…),
 ///   quantifiers * + ? {m} {m,} {m,n}, lazy with ? and possessive with + (not after braces).
-/// Anything else, and a pattern that may match nothing, is refused: Error with the pattern, the place and the construct.
+/// Anything else, and a pattern that may match nothing, is refused: Error with the pattern, the
+/// place and the construct.
 ///
-/// The first alternative that matches wins, not the longest. Matching backtracks with a stack on the
-/// heap, so long text cannot overflow it, and gives up with an Error when a pattern takes far more
-/// steps than the text has bytes. const functions may run in several threads.
+/// The first alternative that matches wins, not the longest. Matching backtracks with a stack on
+/// the heap, so long text cannot overflow it, and gives up with an Error when a pattern takes far
+/// more steps than the text has bytes. const functions may run in several threads.
 class Regex {
  public:
   explicit Regex(std::string_view pattern);
@@ -29,8 +30,9 @@ class Regex {
     size_t begin = 0, end = 0;  // bytes
   };
 
-  /// Finds the first match in `text` (valid UTF-8) that begins at byte `from` or later. What is before
-  /// `from` or outside `text` plays no role: there is no look-behind. A match has at least a character.
+  /// Finds the first match in `text` (valid UTF-8) that begins at byte `from` or later. What is
+  /// before `from` or outside `text` plays no role: there is no look-behind. A match has at least a
+  /// character.
   bool find(std::string_view text, size_t from, Match& match) const;
 
   const std::string& pattern() const { return pattern_; }

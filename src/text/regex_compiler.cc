@@ -17,7 +17,8 @@ void merge(FirstCharacters& into, const FirstCharacters& from) {
 
 class Compiler {
  public:
-  Compiler(std::string_view pattern, std::vector<Instruction>& program, std::vector<CharTable>& sets)
+  Compiler(std::string_view pattern, std::vector<Instruction>& program,
+           std::vector<CharTable>& sets)
       : pattern_(pattern), program_(program), sets_(sets) {}
 
   void compile(const RegexNode& node) {

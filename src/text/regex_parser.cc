@@ -89,7 +89,8 @@ class Parser {
         at_ = begin;
         unsupported("a quantifier of a look-ahead");
       }
-      RegexNode repeat{.kind = RegexNode::kRepeat, .set = {}, .children = {}, .min = min, .max = max};
+      RegexNode repeat{
+          .kind = RegexNode::kRepeat, .set = {}, .children = {}, .min = min, .max = max};
       repeat.children.push_back(std::move(node));
       // In Oniguruma's Ruby syntax "{1,3}+" is a quantifier of a quantifier, not a possessive one,
       // and "{3}?" is optional, not lazy: both are left to the refusal above.

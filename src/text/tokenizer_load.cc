@@ -116,8 +116,8 @@ void Tokenizer::Impl::set_added_tokens(const std::vector<AddedToken>& tokens) {
   for (size_t i = 0; i < tokens.size(); ++i) {
     AddedToken token = tokens[i];
     if (token.normalized) {
-      // Looked for in normalised text, so its own text is normalised too; it is decoded to that, and
-      // special only if that is the text of a special token.
+      // Looked for in normalised text, so its own text is normalised too; it is decoded to that,
+      // and special only if that is the text of a special token.
       size_t front = 0;
       token.content = normalizer.apply(token.content, front);
       if (token.content != tokens[i].content) normalized_texts[token.id] = token.content;

@@ -200,11 +200,15 @@ TEST(MalformedTokenizerTest, EachFaultIsNamed) {
       {[](Json& j) { j["normalizer"]["normalizers"] = {{{"type", "Nmt"}}}; },
        {"normalizer.normalizers[0]", "normalizer 'Nmt'"}},
       {[](Json& j) { j["normalizer"] = {{"type", "Precompiled"}}; }, {"normalizer 'Precompiled'"}},
-      {[](Json& j) { j["normalizer"] = {{"type", "Prepend"}}; }, {"normalizer (Prepend)", "prepend"}},
-      {[](Json& j) { j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", ""}}; },
+      {[](Json& j) { j["normalizer"] = {{"type", "Prepend"}}; },
+       {"normalizer (Prepend)", "prepend"}},
+      {[](Json& j) {
+         j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", ""}};
+       },
        {"normalizer (Replace)", "empty"}},
       {[](Json& j) { j["normalizer"] = 5; }, {"normalizer"}},
-      {[](Json& j) { j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}}; }, {"'BertPreTokenizer'"}},
+      {[](Json& j) { j["pre_tokenizer"] = {{"type", "BertPreTokenizer"}}; },
+       {"'BertPreTokenizer'"}},
       {[](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; },
        {"pre_tokenizer (Metaspace)", "replacement"}},
       {[](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "__"}}; },

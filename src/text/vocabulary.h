@@ -14,7 +14,8 @@ class Vocabulary {
   /// Ids are at most this; a larger one in a file is taken as an error in it.
   static constexpr int64_t kMaxId = (int64_t{1} << 21) - 1;
 
-  /// Adds a token: of the model, until `end_model` is called; then an added one. Throws Error if the id is negative, too large or taken, or the text is taken.
+  /// Adds a token: of the model, until `end_model` is called; then an added one. Throws Error if
+  /// the id is negative, too large or taken, or the text is taken.
   void add(int64_t id, std::string_view text);
   void reserve(size_t tokens);
   void end_model() { model_complete_ = true; }

@@ -194,9 +194,16 @@ def make_tokenizer(r, kind):
                                   limit_alphabet=r.choice((60, 300)) if not full else 1000,
                                   initial_alphabet=alphabet if full else [])
     tokenizer.train_from_iterator(corpus(r), trainer)
-    # One of which the normalizer leaves nothing makes the package loop without end.
-    added = [t for t in added_tokens(r)
-             if not t.normalized or normalizer is None or normalizer.normalize_str(t.content)]
+    # Of a token of which the normalizer leaves nothing the package would find matches without end,
+    # and of two with the same normalised text it takes one by chance.
+    added, seen = [], set()
+    for token in added_tokens(r):
+        text = token.content
+        if token.normalized and normalizer is not None:
+            text = normalizer.normalize_str(text)
+        if text and text not in seen:
+            added.append(token)
+            seen.add(text)
     data = json.loads(tokenizer.to_str())
     # Byte tokens and the unknown one are tokens of the model, not added ones.
     data["added_tokens"] = [t for t in data["added_tokens"] if t["content"] == "<s>"]
