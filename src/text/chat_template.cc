@@ -31,10 +31,12 @@ using Sources = std::map<std::string, std::string>;
 // A "chat_template": a text, or a list of {"name", "template"}.
 Sources sources_of(const Json& field, const std::string& where) {
   if (field.is_string()) return {{"default", field.get<std::string>()}};
-  if (!field.is_array()) fail("{}: expected a string or a list, found {}", where, field.type_name());
+  if (!field.is_array())
+    fail("{}: expected a string or a list, found {}", where, field.type_name());
   Sources sources;
   for (const Json& entry : field) {
-    if (!entry.is_object()) fail("{}: expected objects in the list, found {}", where, entry.type_name());
+    if (!entry.is_object())
+      fail("{}: expected objects in the list, found {}", where, entry.type_name());
     sources[string_field(entry, "name", where)] = string_field(entry, "template", where);
   }
   if (sources.empty()) fail("{}: the list is empty", where);
@@ -62,7 +64,8 @@ Sources read_sources(const std::filesystem::path& folder, const Json& tokenizer_
     return sources_of(*field, where + ": chat_template");
   }
   const std::string where = (folder / "tokenizer_config.json").string();
-  const Json* field = tokenizer_config.is_object() ? find_field(tokenizer_config, "chat_template", where) : nullptr;
+  const Json* field =
+      tokenizer_config.is_object() ? find_field(tokenizer_config, "chat_template", where) : nullptr;
   if (!field) {
     fail("{}: there is no chat_template.jinja, and no 'chat_template' in tokenizer_config.json",
          folder.string());
@@ -95,7 +98,8 @@ Value none_or_objects(const std::string& json, const char* name) {
   if (v.is_none()) return v;
   if (!v.is(Kind::kList)) fail("{}: expected a list, found {}", name, jinja::type_name(v));
   for (const Value& item : v.sequence().items) {
-    if (!item.is(Kind::kDict)) fail("{}: expected objects in the list, found {}", name, jinja::type_name(item));
+    if (!item.is(Kind::kDict))
+      fail("{}: expected objects in the list, found {}", name, jinja::type_name(item));
   }
   return v;
 }
@@ -147,7 +151,8 @@ Value tag_final_message(const Value& messages, const std::string& field, const s
       tagged = with_last(*content, i, part);
       break;
     }
-    if (tagged.is_missing()) fail("continue_final_message: the final message has no text to continue");
+    if (tagged.is_missing())
+      fail("continue_final_message: the final message has no text to continue");
   } else {
     tagged = with_tag(*content, "the final message");
     final_text = content->text();
@@ -161,8 +166,9 @@ std::string cut_at_tag(std::string rendered, std::string_view final_text) {
   const size_t at = jinja::rfind(rendered, tag);
   if (at == std::string::npos ||
       jinja::find(rendered, jinja::strip(final_text, jinja::kBoth)) == jinja::kNotFound) {
-    fail("continue_final_message: the final message does not appear in the chat after the template "
-         "was applied; the template may drop or change its text");
+    fail(
+        "continue_final_message: the final message does not appear in the chat after the template "
+        "was applied; the template may drop or change its text");
   }
   const bool kept_space = rendered.compare(at, kContinueTag.size(), kContinueTag) == 0;
   rendered.resize(at);
@@ -197,15 +203,18 @@ ChatTemplate ChatTemplate::from_folder(const std::filesystem::path& folder,
   return ChatTemplate(std::move(impl));
 }
 
-std::string ChatTemplate::render(const std::string& messages_json, const ChatOptions& options) const {
+std::string ChatTemplate::render(const std::string& messages_json,
+                                 const ChatOptions& options) const {
   if (options.continue_final_message && options.add_generation_prompt) {
-    fail("continue_final_message and add_generation_prompt exclude each other: the one goes on with "
-         "the last message, the other starts a new one");
+    fail(
+        "continue_final_message and add_generation_prompt exclude each other: the one goes on with "
+        "the last message, the other starts a new one");
   }
   const Value tools = none_or_objects(options.tools_json, "tools");
   const Value documents = none_or_objects(options.documents_json, "documents");
   Value messages = jinja::parse_json_value(messages_json, "messages");
-  if (!messages.is(Kind::kList)) fail("messages: expected a list, found {}", jinja::type_name(messages));
+  if (!messages.is(Kind::kList))
+    fail("messages: expected a list, found {}", jinja::type_name(messages));
 
   const auto& programs = impl_->programs;
   auto chosen = programs.end();
@@ -230,7 +239,8 @@ std::string ChatTemplate::render(const std::string& messages_json, const ChatOpt
   context.emplace_back("add_generation_prompt", add_generation_prompt);
   if (!options.kwargs_json.empty()) {
     const Value kwargs = jinja::parse_json_value(options.kwargs_json, "kwargs");
-    if (!kwargs.is(Kind::kDict)) fail("kwargs: expected an object, found {}", jinja::type_name(kwargs));
+    if (!kwargs.is(Kind::kDict))
+      fail("kwargs: expected an object, found {}", jinja::type_name(kwargs));
     for (const auto& [key, value] : kwargs.dict().items) {
       if (key.text() == "messages") fail("kwargs: 'messages' cannot be given here");
       context.emplace_back(key.text(), value);

@@ -59,7 +59,8 @@ TEST(JinjaGoldenTest, SnippetsRenderAsJinjaDoes) {
       if (c.contains("expected")) {
         EXPECT_EQ(out, c["expected"].get<std::string>()) << name;
       } else {
-        EXPECT_TRUE(lenient) << name << " should fail: " << c["error"]["message"] << "\ngot " << out;
+        EXPECT_TRUE(lenient) << name << " should fail: " << c["error"]["message"] << "\ngot "
+                             << out;
       }
     } catch (const TemplateError& e) {
       if (!c.contains("error")) {
@@ -71,7 +72,8 @@ TEST(JinjaGoldenTest, SnippetsRenderAsJinjaDoes) {
       if (e.raised_by_template()) {
         EXPECT_EQ(e.reason(), error["message"].get<std::string>()) << name;
       }
-      EXPECT_EQ(e.phase() == TemplateError::Phase::kParse, error["phase"] == "parse") << name << ": " << e.what();
+      EXPECT_EQ(e.phase() == TemplateError::Phase::kParse, error["phase"] == "parse")
+          << name << ": " << e.what();
     }
   }
 }
@@ -88,7 +90,8 @@ TEST(ChatTemplateGoldenTest, ConversationsRenderAsTransformersDoes) {
   ASSERT_EQ(cases.size(), 272u);
   std::map<std::string, ChatTemplate> templates;
   for (const Json& c : cases) {
-    const std::string file = c["template"], name = file + " " + c["conversation"].get<std::string>();
+    const std::string file = c["template"],
+                      name = file + " " + c["conversation"].get<std::string>();
     if (!templates.count(file)) templates.emplace(file, golden_template(file));
     ChatOptions options;
     options.now = golden_now();
@@ -116,6 +119,71 @@ TEST(ChatTemplateGoldenTest, ConversationsRenderAsTransformersDoes) {
       EXPECT_EQ(of_template->reason(), c["error"]["message"].get<std::string>()) << name;
     }
   }
+}
+
+TEST(ChatTemplateTest, FolderGivesTemplateAndSpecialTokens) {
+  const TempFolder folder;
+  folder.write("tokenizer_config.json",
+               R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "unk_token": null,
+    "chat_template": [{"name": "default", "template": "{{ bos_token }}D{{ unk_token is defined }}"},
+                      {"name": "tool_use", "template": "T{{ tools | length }}{{ eos_token }}"}]})");
+  const ChatTemplate both = ChatTemplate::from_folder(folder.path());
+  EXPECT_EQ(both.render("[]"), "<s>DFalse");
+  EXPECT_EQ(both.render("[]", {.tools_json = R"([{"a": 1}])"}), "T1</s>");
+
+  folder.write("chat_template.json", R"({"chat_template": "J{{ bos_token }}"})");
+  EXPECT_EQ(ChatTemplate::from_folder(folder.path()).render("[]"), "J<s>");
+  folder.write("chat_template.jinja", "F{{ eos_token }}\n");
+  EXPECT_EQ(ChatTemplate::from_folder(folder.path()).render("[]"), "F</s>");
+  EXPECT_THROW(ChatTemplate::from_folder(folder.path() / "absent"), Error);
+}
+
+TEST(ChatTemplateTest, KwargsWinOverSpecialTokens) {
+  const ChatTemplate t =
+      ChatTemplate::from_source("{{ bos_token }}{{ x }}", {{"bos_token", "<s>"}});
+  EXPECT_EQ(t.render("[]", {.kwargs_json = R"({"bos_token": "B", "x": 1})"}), "B1");
+  EXPECT_THROW(t.render("[]", {.kwargs_json = R"({"messages": []})"}), Error);
+}
+
+TEST(ChatTemplateTest, ContinuesTheLastTextPart) {
+  const ChatTemplate t = ChatTemplate::from_source(
+      "{% for m in messages %}[{% for p in m.content %}{{ p.text | trim }};{% endfor %}]{% endfor "
+      "%}",
+      {});
+  EXPECT_EQ(
+      t.render(
+          R"([{"role": "assistant", "content": [{"text": "a"}, {"text": "b "}, {"image": 1}]}])",
+          {.continue_final_message = true}),
+      "[a;b");
+  EXPECT_THROW(t.render(R"([{"role": "assistant"}])", {.continue_final_message = true}), Error);
+  EXPECT_THROW(t.render("[]", {.continue_final_message = true}), Error);
+}
+
+TEST(ChatTemplateTest, MalformedArgumentsAreErrorsThatNameThem) {
+  const ChatTemplate t = ChatTemplate::from_source("x", {});
+  for (const char* messages : {"", "{", "{}", "[1,]", "3", "[\"\xff\"]"}) {
+    try {
+      t.render(messages);
+      FAIL() << messages;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find("messages"), std::string::npos) << e.what();
+    }
+  }
+  EXPECT_THROW(t.render("[]", {.tools_json = "[1]"}), Error);
+  EXPECT_THROW(ChatTemplate::from_source("\xff", {}), TemplateError);
+}
+
+TEST(ChatTemplateTest, ThreadsShareOneTemplate) {
+  const ChatTemplate t = ChatTemplate::from_source(
+      "{% macro m(x) %}<{{ x ~ 'abc' }}>{% endmacro %}{% for i in range(200) %}{{ m(i) }}{% endfor "
+      "%}",
+      {});
+  const std::string expected = t.render("[]");
+  std::vector<std::string> results(4);
+  std::vector<std::thread> threads;
+  for (std::string& result : results) threads.emplace_back([&] { result = t.render("[]"); });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& result : results) EXPECT_EQ(result, expected);
 }
 
 }  // namespace

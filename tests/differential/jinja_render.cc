@@ -1,5 +1,5 @@
-// Renders templates for jinja_differential.py: one JSON object with "template" and "context" on each
-// line of the input, one with "output" or "error" and "phase" on each line of the output.
+// Renders templates for jinja_differential.py: one JSON object with "template" and "context" on
+// each line of the input, one with "output" or "error" and "phase" on each line of the output.
 
 #include <iostream>
 #include <string>
@@ -18,7 +18,8 @@ int main() {
       const jinja::Program program = jinja::compile(test.at("template").get<std::string>(), limits);
       const jinja::Value variables = jinja::parse_json_value(test.at("context").dump(), "context");
       jinja::Context context;
-      for (const auto& [key, value] : variables.dict().items) context.emplace_back(key.text(), value);
+      for (const auto& [key, value] : variables.dict().items)
+        context.emplace_back(key.text(), value);
       answer["output"] = jinja::render(program, context, limits, std::nullopt);
     } catch (const TemplateError& e) {
       answer["error"] = e.reason();

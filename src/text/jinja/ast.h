@@ -14,16 +14,32 @@ using FilterFunction = Value (*)(Runtime&, const Value& input, Arguments&);
 using TestFunction = bool (*)(Runtime&, const Value& input, Arguments&);
 
 enum class ExprKind : uint8_t {
-  kConstant, kName, kList, kTuple, kDict, kAttribute, kSubscript, kSlice, kCall, kFilter, kTest,
-  kUnary, kBinary, kLogic, kCompare, kConcat, kConditional, kNamespaceRef,
+  kConstant,
+  kName,
+  kList,
+  kTuple,
+  kDict,
+  kAttribute,
+  kSubscript,
+  kSlice,
+  kCall,
+  kFilter,
+  kTest,
+  kUnary,
+  kBinary,
+  kLogic,
+  kCompare,
+  kConcat,
+  kConditional,
+  kNamespaceRef,
 };
 
 struct Expr {
   Expr(ExprKind k, uint32_t at) : kind(k), offset(at) {}
   virtual ~Expr() = default;
   ExprKind kind;
-  uint32_t offset;    // in the source
-  int height = 1;     // of the tree below; bounded by the parser
+  uint32_t offset;  // in the source
+  int height = 1;   // of the tree below; bounded by the parser
 };
 using ExprPtr = std::unique_ptr<Expr>;
 
@@ -92,8 +108,8 @@ struct CallExpr : Expr {
   CallArguments arguments;
 };
 
-/// `input` is null at the inner end of the filters of a block. `function` is null for a name that no
-/// filter has, which is an error when it is reached.
+/// `input` is null at the inner end of the filters of a block. `function` is null for a name that
+/// no filter has, which is an error when it is reached.
 struct FilterExpr : Expr {
   explicit FilterExpr(uint32_t at) : Expr(ExprKind::kFilter, at) {}
   ExprPtr input;
@@ -111,10 +127,26 @@ struct TestExpr : Expr {
 };
 
 enum class Operator : uint8_t {
-  kNot, kNegative, kPositive,
-  kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kPower,
-  kAnd, kOr,
-  kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kNotIn,
+  kNot,
+  kNegative,
+  kPositive,
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kFloorDivide,
+  kModulo,
+  kPower,
+  kAnd,
+  kOr,
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kIn,
+  kNotIn,
 };
 
 struct UnaryExpr : Expr {
@@ -143,8 +175,21 @@ struct ConditionalExpr : Expr {
 };
 
 enum class StatementKind : uint8_t {
-  kText, kPrint, kIf, kFor, kSet, kSetBlock, kMacro, kCallBlock, kFilterBlock, kWith, kScope, kBlock,
-  kBreak, kContinue, kLoad,
+  kText,
+  kPrint,
+  kIf,
+  kFor,
+  kSet,
+  kSetBlock,
+  kMacro,
+  kCallBlock,
+  kFilterBlock,
+  kWith,
+  kScope,
+  kBlock,
+  kBreak,
+  kContinue,
+  kLoad,
 };
 
 struct Statement {
@@ -160,8 +205,8 @@ using Body = std::vector<StatementPtr>;
 struct Load {
   enum Kind : uint8_t { kNothing, kResolve, kAlias } kind;
   int slot;
-  std::string name;   // kResolve: of the context
-  Variable outer;     // kAlias: counted from the frame itself
+  std::string name;  // kResolve: of the context
+  Variable outer;    // kAlias: counted from the frame itself
 };
 
 /// Filled in by the resolver.
@@ -171,7 +216,8 @@ struct FrameLayout {
 };
 
 struct TextStatement : Statement {
-  TextStatement(uint32_t at, std::string t) : Statement(StatementKind::kText, at), text(std::move(t)) {}
+  TextStatement(uint32_t at, std::string t)
+      : Statement(StatementKind::kText, at), text(std::move(t)) {}
   std::string text;
 };
 
@@ -192,13 +238,13 @@ struct IfStatement : Statement {
 
 struct ForStatement : Statement {
   explicit ForStatement(uint32_t at) : Statement(StatementKind::kFor, at) {}
-  ExprPtr target;        // of the loop's frame
-  ExprPtr test_target;   // the same in the test's frame; null without a test
+  ExprPtr target;       // of the loop's frame
+  ExprPtr test_target;  // the same in the test's frame; null without a test
   ExprPtr iterable, test;
   bool recursive = false;
   Body body, otherwise;
   FrameLayout frame, test_frame, else_frame;
-  int loop_slot = -1;    // of `loop` in the loop's frame
+  int loop_slot = -1;  // of `loop` in the loop's frame
 };
 
 struct SetStatement : Statement {
@@ -256,8 +302,8 @@ struct WithStatement : Statement {
 /// {% generation %} and {% autoescape %}: a body with variables of its own.
 struct ScopeStatement : Statement {
   explicit ScopeStatement(uint32_t at) : Statement(StatementKind::kScope, at) {}
-  ExprPtr autoescape;       // null for generation
-  bool is_function = false; // break does not leave it
+  ExprPtr autoescape;        // null for generation
+  bool is_function = false;  // break does not leave it
   Body body;
   FrameLayout frame;
 };

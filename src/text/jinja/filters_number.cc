@@ -47,7 +47,8 @@ bool parse_integer(std::string_view text, int base, int64_t& out) {
   }
   if (digits[0] == '-' || digits[0] == '+') return false;
   if (negative) digits.insert(0, "-");
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out, base);
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), out, base);
   if (end != digits.data() + digits.size()) return false;
   if (error == std::errc::result_out_of_range) raise("integer does not fit 64 bits");
   return error == std::errc();
@@ -64,10 +65,12 @@ bool parse_float(std::string_view text, double& out) {
     return true;
   }
   // What from_chars takes beyond Python's floats starts with a letter.
-  if (rest.empty() || !(std::isdigit(static_cast<unsigned char>(rest[0])) || rest[0] == '.')) return false;
+  if (rest.empty() || !(std::isdigit(static_cast<unsigned char>(rest[0])) || rest[0] == '.'))
+    return false;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), out);
   if (end != rest.data() + rest.size() || error == std::errc::invalid_argument) return false;
-  if (error == std::errc::result_out_of_range) out = std::strtod(std::string(rest).c_str(), nullptr);
+  if (error == std::errc::result_out_of_range)
+    out = std::strtod(std::string(rest).c_str(), nullptr);
   if (digits[0] == '-') out = -out;
   return true;
 }
@@ -95,7 +98,8 @@ Value int_filter(Runtime& runtime, const Value& input, Arguments& arguments) {
   int64_t integer = 0;
   double real = 0;
   const bool valid_base = base == 0 || (base >= 2 && base <= 36);
-  if (valid_base && parse_integer(input.text(), static_cast<int>(base), integer)) return Value(integer);
+  if (valid_base && parse_integer(input.text(), static_cast<int>(base), integer))
+    return Value(integer);
   if (parse_float(input.text(), real) && float_as_integer(real, out)) return out;
   return otherwise;
 }
@@ -114,7 +118,8 @@ Value abs_filter(Runtime& runtime, const Value& input, Arguments& arguments) {
   require_defined(input);
   if (!input.is_number()) raise("bad operand type for abs(): '{}'", type_name(input));
   if (input.is(Kind::kFloat)) return Value(std::fabs(input.as_float()));
-  return input.as_int() < 0 ? unary_operation(runtime, Operator::kNegative, input) : Value(input.as_int());
+  return input.as_int() < 0 ? unary_operation(runtime, Operator::kNegative, input)
+                            : Value(input.as_int());
 }
 
 // Python's round(f, digits): correct to the decimal digits of the exact value.
@@ -161,7 +166,8 @@ Value round_filter(Runtime&, const Value& input, Arguments& arguments) {
   }
   const double scale = std::pow(10.0, static_cast<double>(precision));
   const double scaled = input.as_float() * scale;
-  if (!std::isfinite(scaled) || scale == 0) raise("cannot round {} to {} digits", repr_float(input.as_float()), precision);
+  if (!std::isfinite(scaled) || scale == 0)
+    raise("cannot round {} to {} digits", repr_float(input.as_float()), precision);
   const double rounded = method == "ceil" ? std::ceil(scaled) : std::floor(scaled);
   return Value((rounded == 0 ? 0.0 : rounded) / scale);
 }
@@ -170,12 +176,15 @@ Value filesizeformat(Runtime& runtime, const Value& input, Arguments& arguments)
   const auto args = bind_arguments("filesizeformat", arguments, {"binary"});
   double bytes = 0;
   require_defined(input);
-  if (input.is_number()) bytes = input.as_float();
-  else if (!input.is_string() || !parse_float(input.text(), bytes)) raise("filesizeformat needs a number");
+  if (input.is_number())
+    bytes = input.as_float();
+  else if (!input.is_string() || !parse_float(input.text(), bytes))
+    raise("filesizeformat needs a number");
   const bool binary = truth(args[0]);
   const double base = binary ? 1024 : 1000;
   if (bytes == 1) return runtime.string("1 Byte");
-  if (bytes < base) return runtime.string(fmt::format("{} Bytes", static_cast<int64_t>(std::max(bytes, -9e18))));
+  if (bytes < base)
+    return runtime.string(fmt::format("{} Bytes", static_cast<int64_t>(std::max(bytes, -9e18))));
   static constexpr std::string_view kPrefixes = "kMGTPEZY";
   double unit = base;
   size_t i = 0;
@@ -187,9 +196,11 @@ Value filesizeformat(Runtime& runtime, const Value& input, Arguments& arguments)
 }  // namespace
 
 const std::vector<FilterEntry>& number_filters() {
-  static const std::vector<FilterEntry> filters = {
-      {"int", int_filter}, {"float", float_filter}, {"abs", abs_filter}, {"round", round_filter},
-      {"filesizeformat", filesizeformat}};
+  static const std::vector<FilterEntry> filters = {{"int", int_filter},
+                                                   {"float", float_filter},
+                                                   {"abs", abs_filter},
+                                                   {"round", round_filter},
+                                                   {"filesizeformat", filesizeformat}};
   return filters;
 }
 

@@ -29,7 +29,8 @@ class AttributePath {
     for (const std::string_view part : split(attribute.text(), ".", -1, false)) {
       int64_t index = 0;
       const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
-      const bool is_index = error == std::errc() && end == part.data() + part.size() && part[0] != '-';
+      const bool is_index =
+          error == std::errc() && end == part.data() + part.size() && part[0] != '-';
       parts_.push_back(is_index ? Value(index) : runtime.string(part));
     }
   }
@@ -116,7 +117,8 @@ Value unique(Runtime& runtime, const Value& input, Arguments& arguments) {
 }
 
 Value groupby(Runtime& runtime, const Value& input, Arguments& arguments) {
-  const auto args = bind_arguments("groupby", arguments, {"attribute", "default", "case_sensitive"}, 1);
+  const auto args =
+      bind_arguments("groupby", arguments, {"attribute", "default", "case_sensitive"}, 1);
   const AttributePath path(runtime, args[0], args[1]);
   const auto key_of = [&](const Value& item) {
     const Value v = path.of(item);
@@ -142,7 +144,8 @@ Value groupby(Runtime& runtime, const Value& input, Arguments& arguments) {
 
 template <bool maximum>
 Value extreme(Runtime& runtime, const Value& input, Arguments& arguments) {
-  const auto args = bind_arguments(maximum ? "max" : "min", arguments, {"case_sensitive", "attribute"});
+  const auto args =
+      bind_arguments(maximum ? "max" : "min", arguments, {"case_sensitive", "attribute"});
   const AttributePath path(runtime, args[1]);
   const Items items(runtime, input);
   if (items.size() == 0) return runtime.undefined("No aggregated item, sequence was empty.");
@@ -198,7 +201,8 @@ bool is_reversible(const Value& v) {
 Value last(Runtime& runtime, const Value& input, Arguments& arguments) {
   bind_arguments("last", arguments, {});
   // An undefined value has a length and items, and so can be reversed, as far as Python knows.
-  if (!is_reversible(input) && !input.is_undefined()) raise("'{}' object is not reversible", type_name(input));
+  if (!is_reversible(input) && !input.is_undefined())
+    raise("'{}' object is not reversible", type_name(input));
   const Items items(runtime, input);
   if (items.size() == 0) return runtime.undefined("No last item, sequence was empty.");
   return items[items.size() - 1];
@@ -303,7 +307,8 @@ Value attr(Runtime& runtime, const Value& input, Arguments& arguments) {
   if (!input.is(Kind::kDict)) return get_attribute(runtime, input, name);
   // Attributes alone: no fallback to the items of a dictionary.
   const Value method = find_method(runtime, input, name);
-  return method.is_missing() ? runtime.undefined(fmt::format("'dict object' has no attribute {}", repr_string(name)))
+  return method.is_missing() ? runtime.undefined(fmt::format("'dict object' has no attribute {}",
+                                                             repr_string(name)))
                              : method;
 }
 
@@ -362,14 +367,32 @@ Value random(Runtime&, const Value&, Arguments&) {
 }  // namespace
 
 const std::vector<FilterEntry>& sequence_filters() {
-  static const std::vector<FilterEntry> filters = {
-      {"sort", sort}, {"dictsort", dictsort}, {"unique", unique}, {"groupby", groupby},
-      {"min", extreme<false>}, {"max", extreme<true>}, {"sum", sum}, {"length", length},
-      {"count", length}, {"first", first}, {"last", last}, {"reverse", reverse}, {"list", list},
-      {"join", join}, {"default", default_filter}, {"d", default_filter}, {"items", items_filter},
-      {"batch", batch}, {"slice", slice}, {"attr", attr}, {"map", map},
-      {"select", choose<true, false>}, {"reject", choose<false, false>},
-      {"selectattr", choose<true, true>}, {"rejectattr", choose<false, true>}, {"random", random}};
+  static const std::vector<FilterEntry> filters = {{"sort", sort},
+                                                   {"dictsort", dictsort},
+                                                   {"unique", unique},
+                                                   {"groupby", groupby},
+                                                   {"min", extreme<false>},
+                                                   {"max", extreme<true>},
+                                                   {"sum", sum},
+                                                   {"length", length},
+                                                   {"count", length},
+                                                   {"first", first},
+                                                   {"last", last},
+                                                   {"reverse", reverse},
+                                                   {"list", list},
+                                                   {"join", join},
+                                                   {"default", default_filter},
+                                                   {"d", default_filter},
+                                                   {"items", items_filter},
+                                                   {"batch", batch},
+                                                   {"slice", slice},
+                                                   {"attr", attr},
+                                                   {"map", map},
+                                                   {"select", choose<true, false>},
+                                                   {"reject", choose<false, false>},
+                                                   {"selectattr", choose<true, true>},
+                                                   {"rejectattr", choose<false, true>},
+                                                   {"random", random}};
   return filters;
 }
 

@@ -17,7 +17,8 @@ Value soft_text(Runtime& runtime, const Value& v) {
 }
 
 // A filter that is a method of the input's text.
-Value by_method(Runtime& runtime, const Value& input, std::string_view method, Arguments arguments) {
+Value by_method(Runtime& runtime, const Value& input, std::string_view method,
+                Arguments arguments) {
   const Value text = soft_text(runtime, input);
   return find_method(runtime, text, method).native().call(runtime, arguments);
 }
@@ -42,7 +43,8 @@ Value trim(Runtime& runtime, const Value& input, Arguments& arguments) {
 }
 Value center(Runtime& runtime, const Value& input, Arguments& arguments) {
   const auto args = bind_arguments("center", arguments, {"width"});
-  return by_method(runtime, input, "center", {{args[0].is_missing() ? Value(int64_t{80}) : args[0]}, {}});
+  return by_method(runtime, input, "center",
+                   {{args[0].is_missing() ? Value(int64_t{80}) : args[0]}, {}});
 }
 
 Value title(Runtime& runtime, const Value& input, Arguments& arguments) {
@@ -92,7 +94,8 @@ Value safe(Runtime& runtime, const Value& input, Arguments& arguments) {
 Value indent(Runtime& runtime, const Value& input, Arguments& arguments) {
   const auto args = bind_arguments("indent", arguments, {"width", "first", "blank"});
   require_defined(input);
-  if (!input.is_string()) raise("unsupported operand type(s) for +=: '{}' and 'str'", type_name(input));
+  if (!input.is_string())
+    raise("unsupported operand type(s) for +=: '{}' and 'str'", type_name(input));
   std::string by = "    ";
   if (args[0].is_string()) {
     by = args[0].text();
@@ -181,8 +184,8 @@ std::vector<std::string> chunks_of(std::string_view line, bool break_on_hyphens)
 }
 
 Value wordwrap(Runtime& runtime, const Value& input, Arguments& arguments) {
-  const auto args = bind_arguments(
-      "wordwrap", arguments, {"width", "break_long_words", "wrapstring", "break_on_hyphens"});
+  const auto args = bind_arguments("wordwrap", arguments,
+                                   {"width", "break_long_words", "wrapstring", "break_on_hyphens"});
   const std::string& text = require_string(input, "input of wordwrap");
   const int64_t given = args[0].is_missing() ? 79 : require_integer(args[0], "width");
   if (given <= 0) raise("invalid width {} (must be > 0)", given);
@@ -215,11 +218,11 @@ Value wordwrap(Runtime& runtime, const Value& input, Arguments& arguments) {
         chunks.pop_back();
       }
       if (!chunks.empty() && count_characters(chunks.back()) > width) {
-        if (break_long) {
+        if (break_long && length < width) {
           const size_t cut = byte_offset(chunks.back(), width - length);
           line.push_back(chunks.back().substr(0, cut));
           chunks.back().erase(0, cut);
-        } else if (line.empty()) {
+        } else if (!break_long && line.empty()) {
           line.push_back(std::move(chunks.back()));
           chunks.pop_back();
         }
@@ -242,9 +245,12 @@ std::string url_quoted(std::string_view text, bool query) {
     const auto byte = static_cast<uint8_t>(c);
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                        c == '_' || c == '.' || c == '-' || c == '~' || (c == '/' && !query);
-    if (plain) out += c;
-    else if (c == ' ' && query) out += '+';
-    else out += fmt::format("%{:02X}", byte);
+    if (plain)
+      out += c;
+    else if (c == ' ' && query)
+      out += '+';
+    else
+      out += fmt::format("%{:02X}", byte);
   }
   return out;
 }
@@ -257,7 +263,8 @@ Value urlencode(Runtime& runtime, const Value& input, Arguments& arguments) {
   std::string out;
   const auto add = [&](const Value& key, const Value& value) {
     if (!out.empty()) out += '&';
-    out += url_quoted(to_text(runtime, key), true) + "=" + url_quoted(to_text(runtime, value), true);
+    out +=
+        url_quoted(to_text(runtime, key), true) + "=" + url_quoted(to_text(runtime, value), true);
     runtime.meter.check_string(out.size());
   };
   if (input.is(Kind::kDict)) {
@@ -318,8 +325,8 @@ Value striptags(Runtime& runtime, const Value& input, Arguments& arguments) {
     rest += word;
   }
   static constexpr std::pair<std::string_view, std::string_view> kEntities[] = {
-      {"&lt;", "<"}, {"&gt;", ">"}, {"&quot;", "\""}, {"&#34;", "\""}, {"&#39;", "'"},
-      {"&nbsp;", "\xC2\xA0"}, {"&amp;", "&"}};
+      {"&lt;", "<"},  {"&gt;", ">"},          {"&quot;", "\""}, {"&#34;", "\""},
+      {"&#39;", "'"}, {"&nbsp;", "\xC2\xA0"}, {"&amp;", "&"}};
   for (const auto& [entity, character] : kEntities) rest = replace(rest, entity, character, -1);
   return runtime.string(std::move(rest));
 }
@@ -331,15 +338,16 @@ Value format_filter(Runtime& runtime, const Value& input, Arguments& arguments) 
   Value values = runtime.tuple(arguments.positional);
   if (!arguments.named.empty()) {
     Ref<Dict> named(new Dict(&runtime.meter));
-    for (const auto& [name, value] : arguments.named) named->set(runtime.string(name), value, runtime.meter);
+    for (const auto& [name, value] : arguments.named)
+      named->set(runtime.string(name), value, runtime.meter);
     values = Value(Kind::kDict, named.get());
   }
   return format_percent(runtime, soft_text(runtime, input), values);
 }
 
 Value tojson(Runtime& runtime, const Value& input, Arguments& arguments) {
-  const auto args = bind_arguments("tojson", arguments,
-                                   {"ensure_ascii", "indent", "separators", "sort_keys"});
+  const auto args =
+      bind_arguments("tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"});
   JsonStyle style;
   style.ensure_ascii = truth(args[0]);
   style.sort_keys = truth(args[3]);
@@ -372,13 +380,29 @@ Value urlize(Runtime&, const Value&, Arguments&) { raise("the filter urlize is n
 }  // namespace
 
 const std::vector<FilterEntry>& text_filters() {
-  static const std::vector<FilterEntry> filters = {
-      {"upper", upper}, {"lower", lower}, {"capitalize", capitalize_filter}, {"title", title},
-      {"trim", trim}, {"center", center}, {"string", string_filter}, {"replace", replace_filter},
-      {"escape", escape}, {"e", escape}, {"forceescape", force_escape}, {"safe", safe},
-      {"indent", indent}, {"truncate", truncate}, {"wordcount", wordcount}, {"wordwrap", wordwrap},
-      {"urlencode", urlencode}, {"xmlattr", xmlattr}, {"striptags", striptags},
-      {"format", format_filter}, {"tojson", tojson}, {"pprint", pprint}, {"urlize", urlize}};
+  static const std::vector<FilterEntry> filters = {{"upper", upper},
+                                                   {"lower", lower},
+                                                   {"capitalize", capitalize_filter},
+                                                   {"title", title},
+                                                   {"trim", trim},
+                                                   {"center", center},
+                                                   {"string", string_filter},
+                                                   {"replace", replace_filter},
+                                                   {"escape", escape},
+                                                   {"e", escape},
+                                                   {"forceescape", force_escape},
+                                                   {"safe", safe},
+                                                   {"indent", indent},
+                                                   {"truncate", truncate},
+                                                   {"wordcount", wordcount},
+                                                   {"wordwrap", wordwrap},
+                                                   {"urlencode", urlencode},
+                                                   {"xmlattr", xmlattr},
+                                                   {"striptags", striptags},
+                                                   {"format", format_filter},
+                                                   {"tojson", tojson},
+                                                   {"pprint", pprint},
+                                                   {"urlize", urlize}};
   return filters;
 }
 

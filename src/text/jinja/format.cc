@@ -47,10 +47,14 @@ std::string pad(Runtime& runtime, const std::string& prefix, const std::string& 
     return s;
   };
   switch (spec.align ? spec.align : default_align) {
-    case '<': return prefix + text + filling(missing);
-    case '^': return filling(missing / 2) + prefix + text + filling(missing - missing / 2);
-    case '=': return prefix + filling(missing) + text;
-    default: return filling(missing) + prefix + text;
+    case '<':
+      return prefix + text + filling(missing);
+    case '^':
+      return filling(missing / 2) + prefix + text + filling(missing - missing / 2);
+    case '=':
+      return prefix + filling(missing) + text;
+    default:
+      return filling(missing) + prefix + text;
   }
 }
 
@@ -73,7 +77,8 @@ std::string format_integer(Runtime& runtime, int64_t v, const Spec& spec) {
   const uint64_t magnitude = v < 0 ? 0 - static_cast<uint64_t>(v) : static_cast<uint64_t>(v);
   std::string prefix = sign_of(v < 0, spec), digits;
   switch (spec.type) {
-    case 'x': case 'X':
+    case 'x':
+    case 'X':
       digits = integer_digits(magnitude, 16, spec.type == 'X');
       if (spec.alternate) prefix += spec.type == 'x' ? "0x" : "0X";
       break;
@@ -85,7 +90,8 @@ std::string format_integer(Runtime& runtime, int64_t v, const Spec& spec) {
       digits = integer_digits(magnitude, 2, false);
       if (spec.alternate) prefix += "0b";
       break;
-    default: digits = integer_digits(magnitude, 10, false);
+    default:
+      digits = integer_digits(magnitude, 10, false);
   }
   if (spec.precision > static_cast<int64_t>(digits.size())) {  // only with %
     digits.insert(0, static_cast<size_t>(spec.precision) - digits.size(), '0');
@@ -114,7 +120,8 @@ std::string format_float(Runtime& runtime, double v, Spec spec) {
   } else {
     int precision = spec.precision < 0 ? 6 : static_cast<int>(spec.precision);
     const char lower = static_cast<char>(type | 0x20);
-    std::string pattern = fmt::format("%{}.*{}", spec.alternate ? "#" : "", lower == 'r' || lower == 'n' ? 'g' : lower);
+    std::string pattern = fmt::format("%{}.*{}", spec.alternate ? "#" : "",
+                                      lower == 'r' || lower == 'n' ? 'g' : lower);
     if ((lower == 'g' || lower == 'n' || lower == 'r') && precision == 0) precision = 1;
     const int size = std::snprintf(nullptr, 0, pattern.c_str(), precision, scaled);
     digits.resize(static_cast<size_t>(size) + 1);
@@ -161,7 +168,10 @@ std::string encode(int64_t code) {
 class PercentFormatter {
  public:
   PercentFormatter(Runtime& runtime, const Value& format, const Value& arguments)
-      : runtime_(runtime), format_(format.text()), markup_(format.string().markup), arguments_(arguments) {
+      : runtime_(runtime),
+        format_(format.text()),
+        markup_(format.string().markup),
+        arguments_(arguments) {
     tuple_ = arguments.is(Kind::kTuple);
   }
 
@@ -175,7 +185,8 @@ class PercentFormatter {
       conversion();
     }
     const bool used_all = tuple_ ? next_ >= arguments_.sequence().items.size()
-                                 : next_ > 0 || arguments_.is(Kind::kDict) || arguments_.is(Kind::kList);
+                                 : next_ > 0 || arguments_.is(Kind::kDict) ||
+                                       arguments_.is(Kind::kList) || arguments_.is_undefined();
     if (!used_all && !by_name_) raise("not all arguments converted during string formatting");
     return std::move(out_);
   }
@@ -202,7 +213,8 @@ class PercentFormatter {
       return require_integer(next(), "* of a format");
     }
     int64_t n = 0;
-    for (; peek() >= '0' && peek() <= '9'; ++at_) n = std::min<int64_t>(n * 10 + (peek() - '0'), INT32_MAX);
+    for (; peek() >= '0' && peek() <= '9'; ++at_)
+      n = std::min<int64_t>(n * 10 + (peek() - '0'), INT32_MAX);
     return n;
   }
 
@@ -223,12 +235,24 @@ class PercentFormatter {
     Spec spec;
     for (bool flags = true; flags;) {
       switch (peek()) {
-        case '-': spec.align = '<'; break;
-        case '+': spec.sign = '+'; break;
-        case ' ': spec.sign = spec.sign == '+' ? '+' : ' '; break;
-        case '#': spec.alternate = true; break;
-        case '0': spec.fill = "0"; break;
-        default: flags = false; continue;
+        case '-':
+          spec.align = '<';
+          break;
+        case '+':
+          spec.sign = '+';
+          break;
+        case ' ':
+          spec.sign = spec.sign == '+' ? '+' : ' ';
+          break;
+        case '#':
+          spec.alternate = true;
+          break;
+        case '0':
+          spec.fill = "0";
+          break;
+        default:
+          flags = false;
+          continue;
       }
       ++at_;
     }
@@ -256,13 +280,19 @@ class PercentFormatter {
     if (spec.align == '<') spec.fill = " ";
     const bool zeros = spec.fill == "0";
     switch (c) {
-      case 's': case 'r': case 'a': case 'c': {
+      case 's':
+      case 'r':
+      case 'a':
+      case 'c': {
         spec.fill = " ";
         std::string text;
         if (c == 'c') {
-          if (v.is_integer()) text = encode(v.as_int());
-          else if (v.is_string() && v.string().length == 1) text = v.text();
-          else raise("%c requires an int or a unicode character, not {}", type_name(v));
+          if (v.is_integer())
+            text = encode(v.as_int());
+          else if (v.is_string() && v.string().length == 1)
+            text = v.text();
+          else
+            raise("%c requires an int or a unicode character, not {}", type_name(v));
         } else {
           text = c == 's' ? to_text(runtime_, v) : repr(runtime_, v);
         }
@@ -271,7 +301,12 @@ class PercentFormatter {
         out_ += pad(runtime_, "", text, spec, '>');
         return;
       }
-      case 'd': case 'i': case 'u': case 'x': case 'X': case 'o': {
+      case 'd':
+      case 'i':
+      case 'u':
+      case 'x':
+      case 'X':
+      case 'o': {
         require_defined(v);
         const bool decimal = c == 'd' || c == 'i' || c == 'u';
         if (!v.is_integer() && !(decimal && v.is(Kind::kFloat))) {
@@ -284,7 +319,12 @@ class PercentFormatter {
         out_ += format_integer(runtime_, integer, spec);
         return;
       }
-      case 'e': case 'E': case 'f': case 'F': case 'g': case 'G':
+      case 'e':
+      case 'E':
+      case 'f':
+      case 'F':
+      case 'g':
+      case 'G':
         require_defined(v);
         if (!v.is_number()) raise("must be real number, not {}", type_name(v));
         check_precision(spec);
@@ -292,12 +332,14 @@ class PercentFormatter {
         if (zeros) spec.align = '=';
         out_ += format_float(runtime_, v.as_float(), spec);
         return;
-      default: raise("unsupported format character '{}'", c);
+      default:
+        raise("unsupported format character '{}'", c);
     }
   }
 
   static void check_precision(const Spec& spec) {
-    if (spec.precision > kMaxPrecision) raise("precision {} is over {}", spec.precision, kMaxPrecision);
+    if (spec.precision > kMaxPrecision)
+      raise("precision {} is over {}", spec.precision, kMaxPrecision);
   }
 
   Runtime& runtime_;
@@ -361,14 +403,19 @@ class BraceFormatter {
     std::string_view rest = text.substr(end);
     if (rest.starts_with('!')) {
       if (rest.size() < 2) raise("end of format while looking for conversion specifier");
-      if (rest[1] == 's') v = runtime_.string(to_text(runtime_, v));
-      else if (rest[1] == 'r' || rest[1] == 'a') v = runtime_.string(repr(runtime_, v));
-      else raise("Unknown conversion specifier {}", rest[1]);
+      if (rest[1] == 's')
+        v = runtime_.string(to_text(runtime_, v));
+      else if (rest[1] == 'r' || rest[1] == 'a')
+        v = runtime_.string(repr(runtime_, v));
+      else
+        raise("Unknown conversion specifier {}", rest[1]);
       rest = rest.substr(2);
     }
     std::string spec;
-    if (rest.starts_with(':')) spec = run(rest.substr(1), depth + 1);
-    else if (!rest.empty()) raise("expected ':' after conversion specifier");
+    if (rest.starts_with(':'))
+      spec = run(rest.substr(1), depth + 1);
+    else if (!rest.empty())
+      raise("expected ':' after conversion specifier");
     std::string out = apply(v, spec);
     return markup_ && !(v.is_string() && v.string().markup) ? escape_html(out) : out;
   }
@@ -409,11 +456,13 @@ class BraceFormatter {
   Value first(std::string_view name) {
     int64_t index = 0;
     if (name.empty()) {
-      if (numbered_) raise("cannot switch from manual field specification to automatic field numbering");
+      if (numbered_)
+        raise("cannot switch from manual field specification to automatic field numbering");
       automatic_ = true;
       index = next_++;
     } else if (parse_index(name, index)) {
-      if (automatic_) raise("cannot switch from automatic field numbering to manual field specification");
+      if (automatic_)
+        raise("cannot switch from automatic field numbering to manual field specification");
       numbered_ = true;
     } else {
       for (const auto& [key, value] : arguments_.named) {
@@ -456,7 +505,8 @@ class BraceFormatter {
     }
     const auto number = [&] {
       int64_t v = 0;
-      for (; peek() >= '0' && peek() <= '9'; ++at) v = std::min<int64_t>(v * 10 + (peek() - '0'), INT32_MAX);
+      for (; peek() >= '0' && peek() <= '9'; ++at)
+        v = std::min<int64_t>(v * 10 + (peek() - '0'), INT32_MAX);
       return v;
     };
     spec.width = number();
@@ -475,13 +525,16 @@ class BraceFormatter {
     if (text.empty()) return to_text(runtime_, v);
     Spec spec = parse(text);
     if (v.is_string()) {
-      if (spec.type && spec.type != 's') raise("Unknown format code '{}' for object of type 'str'", spec.type);
-      if (spec.align == '=' && spec.fill != "0") raise("'=' alignment not allowed in string format specifier");
+      if (spec.type && spec.type != 's')
+        raise("Unknown format code '{}' for object of type 'str'", spec.type);
+      if (spec.align == '=' && spec.fill != "0")
+        raise("'=' alignment not allowed in string format specifier");
       if (spec.align == '=') spec.align = '<';
       return pad(runtime_, "", cut(v.text(), spec.precision), spec, '<');
     }
     if (v.is(Kind::kFloat) || (v.is_integer() && spec.type && is_float_type(spec.type))) {
-      if (spec.precision > kMaxPrecision) raise("precision {} is over {}", spec.precision, kMaxPrecision);
+      if (spec.precision > kMaxPrecision)
+        raise("precision {} is over {}", spec.precision, kMaxPrecision);
       if (spec.type && !is_float_type(spec.type) && spec.type != 'n') {
         raise("Unknown format code '{}' for object of type 'float'", spec.type);
       }

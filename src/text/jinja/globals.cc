@@ -15,7 +15,8 @@ Value range(Runtime& runtime, const Value&, Arguments& arguments) {
   const size_t n = arguments.positional.size();
   if (n < 1 || n > 3) raise("range expected 1 to 3 arguments, got {}", n);
   std::array<int64_t, 3> v{};
-  for (size_t i = 0; i < n; ++i) v[i] = require_integer(arguments.positional[i], "argument of range()");
+  for (size_t i = 0; i < n; ++i)
+    v[i] = require_integer(arguments.positional[i], "argument of range()");
   const int64_t start = n == 1 ? 0 : v[0], stop = n == 1 ? v[0] : v[1], step = n == 3 ? v[2] : 1;
   if (step == 0) raise("range() arg 3 must not be zero");
   // Unsigned: the distance of two integers may not fit a signed one.
@@ -44,7 +45,8 @@ void fill(Runtime& runtime, Arguments& arguments, std::string_view function, Set
     } else {
       for (const Value& item : Items(runtime, from)) {
         const Items pair(runtime, item);
-        if (pair.size() != 2) raise("dictionary update sequence element has length {}; 2 is required", pair.size());
+        if (pair.size() != 2)
+          raise("dictionary update sequence element has length {}; 2 is required", pair.size());
         set(pair[0], pair[1]);
       }
     }
@@ -77,10 +79,14 @@ class Cycler : public NativeObject {
   bool truth() const override { return true; }
   bool attribute(Runtime& runtime, std::string_view name, Value& out) override {
     const Value self(Kind::kObject, this);
-    if (name == "current") out = items_.sequence().items[at_];
-    else if (name == "next") out = make_object<Function>(&runtime.meter, "next", &Cycler::next, self);
-    else if (name == "reset") out = make_object<Function>(&runtime.meter, "reset", &Cycler::reset, self);
-    else return false;
+    if (name == "current")
+      out = items_.sequence().items[at_];
+    else if (name == "next")
+      out = make_object<Function>(&runtime.meter, "next", &Cycler::next, self);
+    else if (name == "reset")
+      out = make_object<Function>(&runtime.meter, "reset", &Cycler::reset, self);
+    else
+      return false;
     return true;
   }
 
@@ -133,17 +139,15 @@ Value raise_exception(Runtime& runtime, const Value&, Arguments& arguments) {
   throw Failure{to_text(runtime, args[0]), true};
 }
 
-Value lipsum(Runtime&, const Value&, Arguments&) {
-  raise("lipsum() is random, and not supported");
-}
+Value lipsum(Runtime&, const Value&, Arguments&) { raise("lipsum() is random, and not supported"); }
 
 // Python's strftime in the C locale.
 Value strftime_now(Runtime& runtime, const Value&, Arguments& arguments) {
   const std::vector<Value> args = bind_arguments("strftime_now", arguments, {"format"}, 1);
   const std::string& format = require_string(args[0], "format of strftime_now()");
-  static constexpr std::string_view kMonths[] = {"January", "February", "March",     "April",
-                                                 "May",     "June",     "July",      "August",
-                                                 "September", "October", "November", "December"};
+  static constexpr std::string_view kMonths[] = {"January",   "February", "March",    "April",
+                                                 "May",       "June",     "July",     "August",
+                                                 "September", "October",  "November", "December"};
   static constexpr std::string_view kDays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                                "Thursday", "Friday", "Saturday"};
   const std::tm t = runtime.local_time();
@@ -166,41 +170,100 @@ Value strftime_now(Runtime& runtime, const Value&, Arguments& arguments) {
       out += padded ? fmt::format("{:0{}}", v, width) : fmt::format("{}", v);
     };
     switch (const char c = format[++i]) {
-      case 'Y': out += fmt::format("{}", year); break;
-      case 'y': number(year % 100, 2); break;
-      case 'C': number(year / 100, 2); break;
-      case 'm': number(t.tm_mon + 1, 2); break;
-      case 'd': number(t.tm_mday, 2); break;
-      case 'e': out += padded ? fmt::format("{:2}", t.tm_mday) : fmt::format("{}", t.tm_mday); break;
-      case 'H': number(t.tm_hour, 2); break;
-      case 'I': number(hour12, 2); break;
-      case 'M': number(t.tm_min, 2); break;
-      case 'S': number(t.tm_sec, 2); break;
-      case 'f': out += "000000"; break;
-      case 'j': number(t.tm_yday + 1, 3); break;
-      case 'w': out += fmt::format("{}", t.tm_wday); break;
-      case 'u': out += fmt::format("{}", t.tm_wday == 0 ? 7 : t.tm_wday); break;
-      case 'U': number((t.tm_yday + 7 - t.tm_wday) / 7, 2); break;
-      case 'W': number((t.tm_yday + 7 - (t.tm_wday + 6) % 7) / 7, 2); break;
-      case 'b': case 'h': out += month.substr(0, 3); break;
-      case 'B': out += month; break;
-      case 'a': out += day.substr(0, 3); break;
-      case 'A': out += day; break;
-      case 'p': out += t.tm_hour < 12 ? "AM" : "PM"; break;
-      case 'D': case 'x':
+      case 'Y':
+        out += fmt::format("{}", year);
+        break;
+      case 'y':
+        number(year % 100, 2);
+        break;
+      case 'C':
+        number(year / 100, 2);
+        break;
+      case 'm':
+        number(t.tm_mon + 1, 2);
+        break;
+      case 'd':
+        number(t.tm_mday, 2);
+        break;
+      case 'e':
+        out += padded ? fmt::format("{:2}", t.tm_mday) : fmt::format("{}", t.tm_mday);
+        break;
+      case 'H':
+        number(t.tm_hour, 2);
+        break;
+      case 'I':
+        number(hour12, 2);
+        break;
+      case 'M':
+        number(t.tm_min, 2);
+        break;
+      case 'S':
+        number(t.tm_sec, 2);
+        break;
+      case 'f':
+        out += "000000";
+        break;
+      case 'j':
+        number(t.tm_yday + 1, 3);
+        break;
+      case 'w':
+        out += fmt::format("{}", t.tm_wday);
+        break;
+      case 'u':
+        out += fmt::format("{}", t.tm_wday == 0 ? 7 : t.tm_wday);
+        break;
+      case 'U':
+        number((t.tm_yday + 7 - t.tm_wday) / 7, 2);
+        break;
+      case 'W':
+        number((t.tm_yday + 7 - (t.tm_wday + 6) % 7) / 7, 2);
+        break;
+      case 'b':
+      case 'h':
+        out += month.substr(0, 3);
+        break;
+      case 'B':
+        out += month;
+        break;
+      case 'a':
+        out += day.substr(0, 3);
+        break;
+      case 'A':
+        out += day;
+        break;
+      case 'p':
+        out += t.tm_hour < 12 ? "AM" : "PM";
+        break;
+      case 'D':
+      case 'x':
         out += fmt::format("{:02}/{:02}/{:02}", t.tm_mon + 1, t.tm_mday, year % 100);
         break;
-      case 'F': out += fmt::format("{}-{:02}-{:02}", year, t.tm_mon + 1, t.tm_mday); break;
-      case 'T': case 'X': out += fmt::format("{:02}:{:02}:{:02}", t.tm_hour, t.tm_min, t.tm_sec); break;
-      case 'R': out += fmt::format("{:02}:{:02}", t.tm_hour, t.tm_min); break;
+      case 'F':
+        out += fmt::format("{}-{:02}-{:02}", year, t.tm_mon + 1, t.tm_mday);
+        break;
+      case 'T':
+      case 'X':
+        out += fmt::format("{:02}:{:02}:{:02}", t.tm_hour, t.tm_min, t.tm_sec);
+        break;
+      case 'R':
+        out += fmt::format("{:02}:{:02}", t.tm_hour, t.tm_min);
+        break;
       case 'c':
         out += fmt::format("{} {} {:2} {:02}:{:02}:{:02} {}", day.substr(0, 3), month.substr(0, 3),
                            t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, year);
         break;
-      case 'n': out += '\n'; break;
-      case 't': out += '\t'; break;
-      case 'z': case 'Z': break;  // a time without zone
-      case '%': out += '%'; break;
+      case 'n':
+        out += '\n';
+        break;
+      case 't':
+        out += '\t';
+        break;
+      case 'z':
+      case 'Z':
+        break;  // a time without zone
+      case '%':
+        out += '%';
+        break;
       default:
         out += '%';
         out += c;

@@ -53,9 +53,9 @@ class Macro : public NativeObject {
       for (const auto& p : body_.parameters) names.push_back(runtime.string(p->name));
       out = runtime.tuple(std::move(names));
     } else if (name == "caller" || name == "catch_kwargs" || name == "catch_varargs") {
-      out = Value((name == "caller" ? body_.caller_slot
-                                    : name == "catch_kwargs" ? body_.kwargs_slot
-                                                             : body_.varargs_slot) >= 0);
+      out = Value((name == "caller"         ? body_.caller_slot
+                   : name == "catch_kwargs" ? body_.kwargs_slot
+                                            : body_.varargs_slot) >= 0);
     } else {
       return false;
     }
@@ -71,8 +71,8 @@ class Macro : public NativeObject {
   Ref<Frame> closure_;
 };
 
-// The variable `loop`. Items come lazily, since a test of the loop is evaluated just before its item
-// is needed, and may depend on what the body did before.
+// The variable `loop`. Items come lazily, since a test of the loop is evaluated just before its
+// item is needed, and may depend on what the body did before.
 class Loop : public NativeObject {
  public:
   Loop(Interpreter& interpreter, const ForStatement& node, Frame& frame, const Value& iterable,
@@ -175,9 +175,15 @@ class Interpreter : public Runtime {
     for (const Load& load : layout.loads) {
       Value& slot = frame.slots[static_cast<size_t>(load.slot)];
       switch (load.kind) {
-        case Load::kNothing: slot = Value(); break;
-        case Load::kResolve: slot = lookup(load.name); break;
-        case Load::kAlias: slot = frame[load.outer]; break;
+        case Load::kNothing:
+          slot = Value();
+          break;
+        case Load::kResolve:
+          slot = lookup(load.name);
+          break;
+        case Load::kAlias:
+          slot = frame[load.outer];
+          break;
       }
     }
   }
@@ -199,28 +205,45 @@ class Interpreter : public Runtime {
   Value evaluate(const Expr& e, Frame& frame) {
     meter.step();
     switch (e.kind) {
-      case ExprKind::kConstant: return static_cast<const ConstantExpr&>(e).value;
-      case ExprKind::kName: return name(static_cast<const NameExpr&>(e), frame);
-      default: break;
+      case ExprKind::kConstant:
+        return static_cast<const ConstantExpr&>(e).value;
+      case ExprKind::kName:
+        return name(static_cast<const NameExpr&>(e), frame);
+      default:
+        break;
     }
     const Depth depth(*this);
     switch (e.kind) {
       case ExprKind::kList:
-      case ExprKind::kTuple: return items(static_cast<const ItemsExpr&>(e), frame);
-      case ExprKind::kConcat: return concat(static_cast<const ItemsExpr&>(e), frame);
-      case ExprKind::kDict: return dict(static_cast<const DictExpr&>(e), frame);
-      case ExprKind::kAttribute: return attribute(static_cast<const AttributeExpr&>(e), frame);
-      case ExprKind::kSubscript: return subscript(static_cast<const SubscriptExpr&>(e), frame);
-      case ExprKind::kCall: return call(static_cast<const CallExpr&>(e), frame, nullptr);
-      case ExprKind::kFilter: return filter(static_cast<const FilterExpr&>(e), frame, nullptr);
-      case ExprKind::kTest: return test(static_cast<const TestExpr&>(e), frame);
-      case ExprKind::kUnary: return unary(static_cast<const UnaryExpr&>(e), frame);
-      case ExprKind::kBinary: return binary(static_cast<const BinaryExpr&>(e), frame);
-      case ExprKind::kLogic: return logic(static_cast<const BinaryExpr&>(e), frame);
-      case ExprKind::kCompare: return comparison(static_cast<const CompareExpr&>(e), frame);
+      case ExprKind::kTuple:
+        return items(static_cast<const ItemsExpr&>(e), frame);
+      case ExprKind::kConcat:
+        return concat(static_cast<const ItemsExpr&>(e), frame);
+      case ExprKind::kDict:
+        return dict(static_cast<const DictExpr&>(e), frame);
+      case ExprKind::kAttribute:
+        return attribute(static_cast<const AttributeExpr&>(e), frame);
+      case ExprKind::kSubscript:
+        return subscript(static_cast<const SubscriptExpr&>(e), frame);
+      case ExprKind::kCall:
+        return call(static_cast<const CallExpr&>(e), frame, nullptr);
+      case ExprKind::kFilter:
+        return filter(static_cast<const FilterExpr&>(e), frame, nullptr);
+      case ExprKind::kTest:
+        return test(static_cast<const TestExpr&>(e), frame);
+      case ExprKind::kUnary:
+        return unary(static_cast<const UnaryExpr&>(e), frame);
+      case ExprKind::kBinary:
+        return binary(static_cast<const BinaryExpr&>(e), frame);
+      case ExprKind::kLogic:
+        return logic(static_cast<const BinaryExpr&>(e), frame);
+      case ExprKind::kCompare:
+        return comparison(static_cast<const CompareExpr&>(e), frame);
       case ExprKind::kConditional:
         return conditional(static_cast<const ConditionalExpr&>(e), frame);
-      default: offset_ = e.offset; raise("a slice is only possible alone in brackets");
+      default:
+        offset_ = e.offset;
+        raise("a slice is only possible alone in brackets");
     }
   }
 
@@ -389,18 +412,21 @@ class Interpreter : public Runtime {
     Arguments out;
     out.positional.reserve(in.positional.size());
     for (const ExprPtr& a : in.positional) out.positional.push_back(evaluate(*a, frame));
-    for (const auto& [name, value] : in.named) out.named.emplace_back(name, evaluate(*value, frame));
+    for (const auto& [name, value] : in.named)
+      out.named.emplace_back(name, evaluate(*value, frame));
     if (in.star) {
       const Value more = evaluate(*in.star, frame);
       for (const Value& v : Items(*this, more)) out.positional.push_back(v);
     }
     if (in.double_star) {
       const Value more = evaluate(*in.double_star, frame);
-      if (!more.is(Kind::kDict)) raise("argument after ** must be a mapping, not {}", type_name(more));
+      if (!more.is(Kind::kDict))
+        raise("argument after ** must be a mapping, not {}", type_name(more));
       for (const auto& [key, value] : more.dict().items) {
         if (!key.is_string()) raise("keywords must be strings");
         for (const auto& other : out.named) {
-          if (other.first == key.text()) raise("multiple values for keyword argument '{}'", key.text());
+          if (other.first == key.text())
+            raise("multiple values for keyword argument '{}'", key.text());
         }
         out.named.emplace_back(key.text(), value);
         meter.step(out.named.size());
@@ -420,9 +446,12 @@ class Interpreter : public Runtime {
   // `inner` is what the innermost filter of a block works on.
   Value filter(const FilterExpr& e, Frame& frame, const Value* inner) {
     Value input;
-    if (!e.input) input = *inner;
-    else if (inner) input = filter(static_cast<const FilterExpr&>(*e.input), frame, inner);
-    else input = evaluate(*e.input, frame);
+    if (!e.input)
+      input = *inner;
+    else if (inner)
+      input = filter(static_cast<const FilterExpr&>(*e.input), frame, inner);
+    else
+      input = evaluate(*e.input, frame);
     Arguments args = arguments(e.arguments, frame);
     offset_ = e.offset;
     if (!e.function) raise("No filter named '{}' found.", e.name);
@@ -470,7 +499,8 @@ class Interpreter : public Runtime {
   Value conditional(const ConditionalExpr& e, Frame& frame) {
     if (truth(evaluate(*e.test, frame))) return evaluate(*e.yes, frame);
     if (e.no) return evaluate(*e.no, frame);
-    return undefined("the inline if-expression evaluated to false and no else section was defined.");
+    return undefined(
+        "the inline if-expression evaluated to false and no else section was defined.");
   }
 
   Flow execute(const Statement& s, Frame& frame) {
@@ -481,9 +511,13 @@ class Interpreter : public Runtime {
     }
     const Depth depth(*this);
     switch (s.kind) {
-      case StatementKind::kPrint: print(static_cast<const PrintStatement&>(s), frame); break;
-      case StatementKind::kIf: return choose(static_cast<const IfStatement&>(s), frame);
-      case StatementKind::kFor: return loop(static_cast<const ForStatement&>(s), frame);
+      case StatementKind::kPrint:
+        print(static_cast<const PrintStatement&>(s), frame);
+        break;
+      case StatementKind::kIf:
+        return choose(static_cast<const IfStatement&>(s), frame);
+      case StatementKind::kFor:
+        return loop(static_cast<const ForStatement&>(s), frame);
       case StatementKind::kSet: {
         const auto& node = static_cast<const SetStatement&>(s);
         assign(*node.target, evaluate(*node.value, frame), frame, node.exports);
@@ -496,11 +530,15 @@ class Interpreter : public Runtime {
         assign(*node.target, make_object<Macro>(*this, node.macro, frame), frame, node.exports);
         break;
       }
-      case StatementKind::kCallBlock: call_block(static_cast<const CallBlockStatement&>(s), frame); break;
+      case StatementKind::kCallBlock:
+        call_block(static_cast<const CallBlockStatement&>(s), frame);
+        break;
       case StatementKind::kFilterBlock:
         return filter_block(static_cast<const FilterBlockStatement&>(s), frame);
-      case StatementKind::kWith: return with(static_cast<const WithStatement&>(s), frame);
-      case StatementKind::kScope: return scope(static_cast<const ScopeStatement&>(s), frame);
+      case StatementKind::kWith:
+        return with(static_cast<const WithStatement&>(s), frame);
+      case StatementKind::kScope:
+        return scope(static_cast<const ScopeStatement&>(s), frame);
       case StatementKind::kBlock: {
         const auto& node = static_cast<const BlockStatement&>(s);
         offset_ = s.offset;
@@ -508,13 +546,16 @@ class Interpreter : public Runtime {
         execute(node.body, *enter(node.scoped ? &frame : nullptr, node.frame));
         break;
       }
-      case StatementKind::kBreak: return Flow::kBreak;
-      case StatementKind::kContinue: return Flow::kContinue;
+      case StatementKind::kBreak:
+        return Flow::kBreak;
+      case StatementKind::kContinue:
+        return Flow::kContinue;
       case StatementKind::kLoad:
         evaluate(*static_cast<const LoadStatement&>(s).source, frame);
         offset_ = s.offset;
         raise("include, import and extends are not possible: a chat template stands alone");
-      case StatementKind::kText: break;
+      case StatementKind::kText:
+        break;
     }
     return Flow::kNormal;
   }
@@ -523,8 +564,10 @@ class Interpreter : public Runtime {
     for (const ExprPtr& e : s.values) {
       const Value v = evaluate(*e, frame);
       offset_ = e->offset;
-      if (v.is_string()) write(v.text());
-      else write(to_text(*this, v));
+      if (v.is_string())
+        write(v.text());
+      else
+        write(to_text(*this, v));
     }
   }
 
@@ -650,8 +693,8 @@ Value Interpreter::call_macro(const MacroBody& macro, Frame& closure, Arguments&
     raise("macro '{}' takes no keyword argument '{}'", macro.name, named[0].first);
   }
   if (macro.varargs_slot >= 0) {
-    slot(macro.varargs_slot) = tuple({arguments.positional.begin() + static_cast<ptrdiff_t>(given),
-                                      arguments.positional.end()});
+    slot(macro.varargs_slot) = tuple(
+        {arguments.positional.begin() + static_cast<ptrdiff_t>(given), arguments.positional.end()});
   } else if (arguments.positional.size() > parameters.size()) {
     raise("macro '{}' takes not more than {} argument(s)", macro.name, parameters.size());
   }
@@ -724,20 +767,34 @@ bool Loop::attribute(Runtime& runtime, std::string_view name, Value& out) {
   const auto item = [&](bool exists, const Value& v, const char* why) {
     out = exists && !v.is_missing() ? v : runtime.undefined(why);
   };
-  if (name == "index") out = Value(index0_ + 1);
-  else if (name == "index0") out = Value(index0_);
-  else if (name == "first") out = Value(index0_ == 0);
-  else if (name == "last") out = Value(!peek());
-  else if (name == "length") out = Value(total());
-  else if (name == "revindex") out = Value(total() - index0_);
-  else if (name == "revindex0") out = Value(total() - index0_ - 1);
-  else if (name == "depth") out = Value(depth0_ + 1);
-  else if (name == "depth0") out = Value(depth0_);
-  else if (name == "previtem") item(index0_ > 0, previous_, "there is no previous item");
-  else if (name == "nextitem") item(peek(), next_, "there is no next item");
-  else if (name == "cycle") out = make_object<LoopFunction>(runtime.meter, Value(Kind::kObject, this), true);
-  else if (name == "changed") out = make_object<LoopFunction>(runtime.meter, Value(Kind::kObject, this), false);
-  else return false;
+  if (name == "index")
+    out = Value(index0_ + 1);
+  else if (name == "index0")
+    out = Value(index0_);
+  else if (name == "first")
+    out = Value(index0_ == 0);
+  else if (name == "last")
+    out = Value(!peek());
+  else if (name == "length")
+    out = Value(total());
+  else if (name == "revindex")
+    out = Value(total() - index0_);
+  else if (name == "revindex0")
+    out = Value(total() - index0_ - 1);
+  else if (name == "depth")
+    out = Value(depth0_ + 1);
+  else if (name == "depth0")
+    out = Value(depth0_);
+  else if (name == "previtem")
+    item(index0_ > 0, previous_, "there is no previous item");
+  else if (name == "nextitem")
+    item(peek(), next_, "there is no next item");
+  else if (name == "cycle")
+    out = make_object<LoopFunction>(runtime.meter, Value(Kind::kObject, this), true);
+  else if (name == "changed")
+    out = make_object<LoopFunction>(runtime.meter, Value(Kind::kObject, this), false);
+  else
+    return false;
   return true;
 }
 
@@ -770,7 +827,8 @@ Program compile(std::string_view source, const TemplateLimits& limits) {
     if (program.source.size() > UINT32_MAX) throw SyntaxFailure{"the template is too long", 0};
     for (size_t at = 0; at < program.source.size();) {
       const Utf8Step step = utf8_step(std::string_view(program.source).substr(at));
-      if (step.kind != Utf8Step::kCharacter) throw SyntaxFailure{"the template is not valid UTF-8", at};
+      if (step.kind != Utf8Step::kCharacter)
+        throw SyntaxFailure{"the template is not valid UTF-8", at};
       at += step.length;
     }
     program.body = parse(program.source, limits.max_depth);

@@ -26,15 +26,21 @@ class JsonWriter {
     runtime_.meter.step();
     runtime_.meter.check_string(out_.size());
     switch (v.kind()) {
-      case Kind::kString: return string(v.text());
+      case Kind::kString:
+        return string(v.text());
       case Kind::kList:
-      case Kind::kTuple: return sequence(v.sequence());
-      case Kind::kDict: return dict(v.dict());
+      case Kind::kTuple:
+        return sequence(v.sequence());
+      case Kind::kDict:
+        return dict(v.dict());
       case Kind::kNone:
       case Kind::kBool:
       case Kind::kInt:
-      case Kind::kFloat: out_ += scalar(v); return;
-      default: raise("Object of type {} is not JSON serializable", type_name(v));
+      case Kind::kFloat:
+        out_ += scalar(v);
+        return;
+      default:
+        raise("Object of type {} is not JSON serializable", type_name(v));
     }
   }
 
@@ -55,18 +61,36 @@ class JsonWriter {
       const auto byte = static_cast<uint8_t>(s[at]);
       const size_t n = utf8_length(byte);
       switch (byte) {
-        case '"': out_ += "\\\""; break;
-        case '\\': out_ += "\\\\"; break;
-        case '\n': out_ += "\\n"; break;
-        case '\r': out_ += "\\r"; break;
-        case '\t': out_ += "\\t"; break;
-        case '\b': out_ += "\\b"; break;
-        case '\f': out_ += "\\f"; break;
+        case '"':
+          out_ += "\\\"";
+          break;
+        case '\\':
+          out_ += "\\\\";
+          break;
+        case '\n':
+          out_ += "\\n";
+          break;
+        case '\r':
+          out_ += "\\r";
+          break;
+        case '\t':
+          out_ += "\\t";
+          break;
+        case '\b':
+          out_ += "\\b";
+          break;
+        case '\f':
+          out_ += "\\f";
+          break;
         default:
-          if (byte < 0x20) out_ += fmt::format("\\u{:04x}", byte);
-          else if (byte < 0x80 && (byte != 0x7F || !style_.ensure_ascii)) out_ += s[at];
-          else if (!style_.ensure_ascii) out_ += s.substr(at, n);
-          else escape(utf8_decode(s.data() + at));
+          if (byte < 0x20)
+            out_ += fmt::format("\\u{:04x}", byte);
+          else if (byte < 0x80 && (byte != 0x7F || !style_.ensure_ascii))
+            out_ += s[at];
+          else if (!style_.ensure_ascii)
+            out_ += s.substr(at, n);
+          else
+            escape(utf8_decode(s.data() + at));
       }
       at += n;
     }
@@ -125,9 +149,12 @@ class JsonWriter {
     }
     enclosed('{', '}', items.size(), [&](size_t i) {
       const Value& key = items[i]->first;
-      if (key.is_string()) string(key.text());
-      else if (key.is_none() || key.is_number()) string(scalar(key));
-      else raise("keys must be str, int, float, bool or None, not {}", type_name(key));
+      if (key.is_string())
+        string(key.text());
+      else if (key.is_none() || key.is_number())
+        string(scalar(key));
+      else
+        raise("keys must be str, int, float, bool or None, not {}", type_name(key));
       out_ += style_.key_separator;
       write(items[i]->second);
     });

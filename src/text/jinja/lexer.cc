@@ -42,20 +42,36 @@ class Unescaper {
   void escape() {
     const char c = text_[at_++];  // there is one: a string does not end in a lone backslash
     switch (c) {
-      case '\n': return;
-      case '\\': case '\'': case '"': return add(static_cast<char32_t>(c));
-      case 'a': return add(7);
-      case 'b': return add(8);
-      case 'f': return add(12);
-      case 'n': return add('\n');
-      case 'r': return add('\r');
-      case 't': return add('\t');
-      case 'v': return add(11);
-      case 'x': return add(hex(2));
-      case 'u': return add(hex(4));
-      case 'U': return add(hex(8));
-      case 'N': throw SyntaxFailure{"\\N{...} in a string is not supported", offset_ + at_ - 2};
-      default: break;
+      case '\n':
+        return;
+      case '\\':
+      case '\'':
+      case '"':
+        return add(static_cast<char32_t>(c));
+      case 'a':
+        return add(7);
+      case 'b':
+        return add(8);
+      case 'f':
+        return add(12);
+      case 'n':
+        return add('\n');
+      case 'r':
+        return add('\r');
+      case 't':
+        return add('\t');
+      case 'v':
+        return add(11);
+      case 'x':
+        return add(hex(2));
+      case 'u':
+        return add(hex(4));
+      case 'U':
+        return add(hex(8));
+      case 'N':
+        throw SyntaxFailure{"\\N{...} in a string is not supported", offset_ + at_ - 2};
+      default:
+        break;
     }
     if (c >= '0' && c <= '7') {
       char32_t code = static_cast<char32_t>(c - '0');
@@ -90,9 +106,12 @@ class Unescaper {
       return;
     }
     flush_surrogate();
-    if (code >= 0xD800 && code < 0xDC00) surrogate_ = code;
-    else if (code >= 0xDC00 && code < 0xE000) out_ += kReplacementCharacter;
-    else append_utf8(out_, code);
+    if (code >= 0xD800 && code < 0xDC00)
+      surrogate_ = code;
+    else if (code >= 0xDC00 && code < 0xE000)
+      out_ += kReplacementCharacter;
+    else
+      append_utf8(out_, code);
   }
   void flush_surrogate() {
     if (surrogate_) out_ += kReplacementCharacter;
@@ -127,9 +146,7 @@ class Lexer {
     tokens_.push_back({kind, std::move(text), 0, 0, static_cast<uint32_t>(offset)});
     return tokens_.back();
   }
-  void skip_space() {
-    at_ = source_.size() - strip(source_.substr(at_), kLeft).size();
-  }
+  void skip_space() { at_ = source_.size() - strip(source_.substr(at_), kLeft).size(); }
   void skip_newline() {
     if (peek() == '\n') ++at_;
   }
@@ -261,9 +278,12 @@ class Lexer {
         }
       }
       const char c = peek();
-      if (is_ascii_digit(c)) number();
-      else if (c == '\'' || c == '"') string();
-      else if (!name()) operator_token(open);
+      if (is_ascii_digit(c))
+        number();
+      else if (c == '\'' || c == '"')
+        string();
+      else if (!name())
+        operator_token(open);
     }
   }
 
@@ -295,10 +315,13 @@ class Lexer {
   size_t digits(size_t from, IsDigit is_digit_of_base) const {
     size_t at = from;
     while (at < source_.size()) {
-      if (is_digit_of_base(source_[at])) ++at;
+      if (is_digit_of_base(source_[at]))
+        ++at;
       else if (source_[at] == '_' && at > from && at + 1 < source_.size() &&
-               is_digit_of_base(source_[at + 1])) ++at;
-      else break;
+               is_digit_of_base(source_[at + 1]))
+        ++at;
+      else
+        break;
     }
     return at - from;
   }
@@ -329,8 +352,8 @@ class Lexer {
     std::string text(source_.substr(start + prefix, length - prefix));
     std::erase(text, '_');
     Token& token = add(TokenKind::kInteger, "", start);
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), token.integer,
-                                              base);
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), token.integer, base);
     if (error != std::errc()) fail_at("integer does not fit 64 bits", start);
     at_ = start + length;
   }
@@ -347,7 +370,8 @@ class Lexer {
       }
     }
     if (at < source_.size() && (source_[at] | 0x20) == 'e') {
-      const size_t sign = at + 1 < source_.size() && (source_[at + 1] == '+' || source_[at + 1] == '-');
+      const size_t sign =
+          at + 1 < source_.size() && (source_[at + 1] == '+' || source_[at + 1] == '-');
       const size_t exponent = digits(at + 1 + sign, is_ascii_digit);
       if (exponent > 0) {
         at += 1 + sign + exponent;
@@ -385,7 +409,8 @@ class Lexer {
     for (const std::string_view op : kDouble) {
       if (starts_with(op)) length = 2;
     }
-    if (length == 0 && std::string_view("+-/*%~[](){}><=.:|,;").find(peek()) != std::string_view::npos) {
+    if (length == 0 &&
+        std::string_view("+-/*%~[](){}><=.:|,;").find(peek()) != std::string_view::npos) {
       length = 1;
     }
     const char c = peek();
@@ -433,17 +458,27 @@ std::vector<Token> tokenize(std::string_view source) { return Lexer(source).run(
 
 std::string describe(const Token& token) {
   switch (token.kind) {
-    case TokenKind::kText: return "template data / text";
-    case TokenKind::kBlockBegin: return "begin of statement block";
-    case TokenKind::kBlockEnd: return "end of statement block";
-    case TokenKind::kPrintBegin: return "begin of print statement";
-    case TokenKind::kPrintEnd: return "end of print statement";
+    case TokenKind::kText:
+      return "template data / text";
+    case TokenKind::kBlockBegin:
+      return "begin of statement block";
+    case TokenKind::kBlockEnd:
+      return "end of statement block";
+    case TokenKind::kPrintBegin:
+      return "begin of print statement";
+    case TokenKind::kPrintEnd:
+      return "end of print statement";
     case TokenKind::kName:
-    case TokenKind::kOperator: return token.text;
-    case TokenKind::kString: return "string";
-    case TokenKind::kInteger: return "integer";
-    case TokenKind::kFloat: return "float";
-    case TokenKind::kEnd: return "end of template";
+    case TokenKind::kOperator:
+      return token.text;
+    case TokenKind::kString:
+      return "string";
+    case TokenKind::kInteger:
+      return "integer";
+    case TokenKind::kFloat:
+      return "float";
+    case TokenKind::kEnd:
+      return "end of template";
   }
   return "";
 }

@@ -8,16 +8,25 @@
 namespace dsv3::jinja {
 
 enum class TokenKind : uint8_t {
-  kText, kBlockBegin, kBlockEnd, kPrintBegin, kPrintEnd,
-  kName, kString, kInteger, kFloat, kOperator, kEnd,
+  kText,
+  kBlockBegin,
+  kBlockEnd,
+  kPrintBegin,
+  kPrintEnd,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
+  kEnd,
 };
 
 struct Token {
   TokenKind kind;
-  std::string text;   // a string without quotes and escapes; the operator
+  std::string text;  // a string without quotes and escapes; the operator
   int64_t integer = 0;
   double real = 0;
-  uint32_t offset;    // in the source
+  uint32_t offset;  // in the source
 };
 
 /// What is wrong with a template's source, and where.

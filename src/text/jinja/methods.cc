@@ -205,7 +205,8 @@ Value justify(Runtime& runtime, const Value& self, Arguments& arguments) {
   std::string fill = " ";
   if (!args[1].is_missing()) {
     fill = require_string(args[1], "fill character");
-    if (args[1].string().length != 1) raise("The fill character must be exactly one character long");
+    if (args[1].string().length != 1)
+      raise("The fill character must be exactly one character long");
   }
   const auto length = static_cast<int64_t>(s.length);
   if (width <= length) return like(runtime, s, s.text);
@@ -231,8 +232,9 @@ Value zfill(Runtime& runtime, const Value& self, Arguments& arguments) {
   if (width <= length) return like(runtime, s, s.text);
   runtime.meter.check_string(static_cast<size_t>(width));
   const bool sign = !s.text.empty() && (s.text[0] == '+' || s.text[0] == '-');
-  return like(runtime, s, s.text.substr(0, sign) + std::string(static_cast<size_t>(width - length), '0') +
-                              s.text.substr(sign));
+  return like(runtime, s,
+              s.text.substr(0, sign) + std::string(static_cast<size_t>(width - length), '0') +
+                  s.text.substr(sign));
 }
 
 Value expandtabs(Runtime& runtime, const Value& self, Arguments& arguments) {
@@ -264,7 +266,9 @@ Value all_are(Runtime& runtime, const Value& self, Arguments&) {
   return Value(!s.text.empty());
 }
 
-bool is_alphanumeric(char32_t c) { return is_letter(c) || is_decimal(c) || is_digit(c) || is_numeric(c); }
+bool is_alphanumeric(char32_t c) {
+  return is_letter(c) || is_decimal(c) || is_digit(c) || is_numeric(c);
+}
 
 // islower and isupper: no cased letter of the other kind, and at least one of this.
 template <bool (*wanted)(char32_t), bool (*other)(char32_t)>
@@ -339,24 +343,49 @@ Value view(Runtime& runtime, const Value& self, Arguments& arguments) {
 }
 
 const MethodTable& string_methods() {
-  static const MethodTable table = {
-      {"upper", mapped<to_upper>}, {"lower", mapped<to_lower>}, {"casefold", mapped<to_lower>},
-      {"title", mapped<to_title>}, {"capitalize", mapped<capitalize>}, {"swapcase", mapped<swap_case>},
-      {"strip", strip_method<kBoth>}, {"lstrip", strip_method<kLeft>}, {"rstrip", strip_method<kRight>},
-      {"split", split_method<false>}, {"rsplit", split_method<true>}, {"splitlines", splitlines},
-      {"partition", partition<false>}, {"rpartition", partition<true>},
-      {"find", find_method_of_string<false, false>}, {"rfind", find_method_of_string<true, false>},
-      {"index", find_method_of_string<false, true>}, {"rindex", find_method_of_string<true, true>},
-      {"count", count_method}, {"startswith", affix_method<true>}, {"endswith", affix_method<false>},
-      {"replace", replace_method}, {"join", join_method}, {"format", format_method},
-      {"format_map", format_map}, {"removeprefix", remove_affix<true>},
-      {"removesuffix", remove_affix<false>}, {"ljust", justify<Side::kLeft>},
-      {"rjust", justify<Side::kRight>}, {"center", justify<Side::kMiddle>}, {"zfill", zfill},
-      {"expandtabs", expandtabs}, {"isalpha", all_are<is_letter>}, {"isdigit", all_are<is_digit>},
-      {"isdecimal", all_are<is_decimal>}, {"isnumeric", all_are<is_numeric>},
-      {"isalnum", all_are<is_alphanumeric>}, {"isspace", all_are<is_space>},
-      {"islower", all_cased_are<is_lower, is_upper>}, {"isupper", all_cased_are<is_upper, is_lower>},
-      {"istitle", istitle}, {"isascii", isascii}, {"isidentifier", isidentifier}};
+  static const MethodTable table = {{"upper", mapped<to_upper>},
+                                    {"lower", mapped<to_lower>},
+                                    {"casefold", mapped<to_lower>},
+                                    {"title", mapped<to_title>},
+                                    {"capitalize", mapped<capitalize>},
+                                    {"swapcase", mapped<swap_case>},
+                                    {"strip", strip_method<kBoth>},
+                                    {"lstrip", strip_method<kLeft>},
+                                    {"rstrip", strip_method<kRight>},
+                                    {"split", split_method<false>},
+                                    {"rsplit", split_method<true>},
+                                    {"splitlines", splitlines},
+                                    {"partition", partition<false>},
+                                    {"rpartition", partition<true>},
+                                    {"find", find_method_of_string<false, false>},
+                                    {"rfind", find_method_of_string<true, false>},
+                                    {"index", find_method_of_string<false, true>},
+                                    {"rindex", find_method_of_string<true, true>},
+                                    {"count", count_method},
+                                    {"startswith", affix_method<true>},
+                                    {"endswith", affix_method<false>},
+                                    {"replace", replace_method},
+                                    {"join", join_method},
+                                    {"format", format_method},
+                                    {"format_map", format_map},
+                                    {"removeprefix", remove_affix<true>},
+                                    {"removesuffix", remove_affix<false>},
+                                    {"ljust", justify<Side::kLeft>},
+                                    {"rjust", justify<Side::kRight>},
+                                    {"center", justify<Side::kMiddle>},
+                                    {"zfill", zfill},
+                                    {"expandtabs", expandtabs},
+                                    {"isalpha", all_are<is_letter>},
+                                    {"isdigit", all_are<is_digit>},
+                                    {"isdecimal", all_are<is_decimal>},
+                                    {"isnumeric", all_are<is_numeric>},
+                                    {"isalnum", all_are<is_alphanumeric>},
+                                    {"isspace", all_are<is_space>},
+                                    {"islower", all_cased_are<is_lower, is_upper>},
+                                    {"isupper", all_cased_are<is_upper, is_lower>},
+                                    {"istitle", istitle},
+                                    {"isascii", isascii},
+                                    {"isidentifier", isidentifier}};
   return table;
 }
 
@@ -376,8 +405,8 @@ const MethodTable& dict_methods() {
 
 // What Jinja's immutable sandbox refuses.
 bool would_change(const Value& object, std::string_view name) {
-  static constexpr std::string_view kList[] = {"append", "clear",  "pop",    "reverse",
-                                               "insert", "sort",   "extend", "remove"};
+  static constexpr std::string_view kList[] = {"append", "clear", "pop",    "reverse",
+                                               "insert", "sort",  "extend", "remove"};
   static constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
   const auto among = [&](const auto& names) {
     return std::find(std::begin(names), std::end(names), name) != std::end(names);
@@ -389,9 +418,12 @@ bool would_change(const Value& object, std::string_view name) {
 
 Value find_method(Runtime& runtime, const Value& object, std::string_view name) {
   const MethodTable* table = nullptr;
-  if (object.is_string()) table = &string_methods();
-  else if (object.is_sequence()) table = &sequence_methods();
-  else if (object.is(Kind::kDict)) table = &dict_methods();
+  if (object.is_string())
+    table = &string_methods();
+  else if (object.is_sequence())
+    table = &sequence_methods();
+  else if (object.is(Kind::kDict))
+    table = &dict_methods();
   if (!table) return Value();
   if (would_change(object, name) || name == "__class__") {
     return runtime.undefined(

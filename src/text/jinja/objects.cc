@@ -3,8 +3,13 @@
 namespace dsv3::jinja {
 
 std::string Namespace::repr(Runtime& runtime) const {
-  const Runtime::Depth depth(runtime);  // it may hold itself
-  return fmt::format("<Namespace {}>", jinja::repr(runtime, Value(Kind::kDict, values_.get())));
+  // It may hold itself.
+  if (printing_) return "<Namespace {...}>";
+  printing_ = true;
+  std::string out =
+      fmt::format("<Namespace {}>", jinja::repr(runtime, Value(Kind::kDict, values_.get())));
+  printing_ = false;  // an error ends the rendering anyway
+  return out;
 }
 
 bool Namespace::attribute(Runtime&, std::string_view name, Value& out) {
@@ -38,8 +43,10 @@ std::vector<Value> DictView::list(Runtime& runtime) const {
   std::vector<Value> out;
   out.reserve(entries.size());
   for (const auto& [key, value] : entries) {
-    if (part_ == kItems) out.push_back(runtime.tuple({key, value}));
-    else out.push_back(part_ == kKeys ? key : value);
+    if (part_ == kItems)
+      out.push_back(runtime.tuple({key, value}));
+    else
+      out.push_back(part_ == kKeys ? key : value);
   }
   return out;
 }

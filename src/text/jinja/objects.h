@@ -27,6 +27,7 @@ class Namespace : public NativeObject {
  private:
   Meter& meter_;
   Ref<Dict> values_;
+  mutable bool printing_ = false;
 };
 
 /// A generator or other iterator of Python: it can be gone through once, has no length, and is no
@@ -85,7 +86,11 @@ Value make_generator(Runtime& runtime, Produce produce) {
 class Range : public NativeObject {
  public:
   Range(Meter& meter, int64_t start, int64_t stop, int64_t step, int64_t length)
-      : NativeObject(&meter, sizeof(*this)), start_(start), stop_(stop), step_(step), length_(length) {}
+      : NativeObject(&meter, sizeof(*this)),
+        start_(start),
+        stop_(stop),
+        step_(step),
+        length_(length) {}
   std::string_view type_name() const override { return "range"; }
   std::string repr(Runtime&) const override;
   bool items(Runtime& runtime, std::vector<Value>& out) override;

@@ -9,18 +9,30 @@ namespace {
 
 std::string_view symbol(Operator op) {
   switch (op) {
-    case Operator::kAdd: return "+";
-    case Operator::kSubtract: return "-";
-    case Operator::kMultiply: return "*";
-    case Operator::kDivide: return "/";
-    case Operator::kFloorDivide: return "//";
-    case Operator::kModulo: return "%";
-    case Operator::kPower: return "** or pow()";
-    case Operator::kLess: return "<";
-    case Operator::kLessEqual: return "<=";
-    case Operator::kGreater: return ">";
-    case Operator::kGreaterEqual: return ">=";
-    default: return "?";
+    case Operator::kAdd:
+      return "+";
+    case Operator::kSubtract:
+      return "-";
+    case Operator::kMultiply:
+      return "*";
+    case Operator::kDivide:
+      return "/";
+    case Operator::kFloorDivide:
+      return "//";
+    case Operator::kModulo:
+      return "%";
+    case Operator::kPower:
+      return "** or pow()";
+    case Operator::kLess:
+      return "<";
+    case Operator::kLessEqual:
+      return "<=";
+    case Operator::kGreater:
+      return ">";
+    case Operator::kGreaterEqual:
+      return ">=";
+    default:
+      return "?";
   }
 }
 
@@ -89,9 +101,12 @@ Value integer_operation(Operator op, int64_t a, int64_t b) {
     case Operator::kDivide:
       if (b == 0) raise("division by zero");
       return Value(static_cast<double>(a) / static_cast<double>(b));
-    case Operator::kFloorDivide: return Value(floor_divide(a, b));
-    case Operator::kModulo: return Value(floor_modulo(a, b));
-    default: break;  // kPower
+    case Operator::kFloorDivide:
+      return Value(floor_divide(a, b));
+    case Operator::kModulo:
+      return Value(floor_modulo(a, b));
+    default:
+      break;  // kPower
   }
   if (b >= 0) return Value(integer_power(a, b));
   if (a == 0) raise("zero to a negative power");
@@ -100,20 +115,27 @@ Value integer_operation(Operator op, int64_t a, int64_t b) {
 
 Value float_operation(Operator op, double a, double b) {
   switch (op) {
-    case Operator::kAdd: return Value(a + b);
-    case Operator::kSubtract: return Value(a - b);
-    case Operator::kMultiply: return Value(a * b);
+    case Operator::kAdd:
+      return Value(a + b);
+    case Operator::kSubtract:
+      return Value(a - b);
+    case Operator::kMultiply:
+      return Value(a * b);
     case Operator::kDivide:
       if (b == 0) raise("division by zero");
       return Value(a / b);
-    case Operator::kFloorDivide: return Value(floor_divide(a, b));
-    case Operator::kModulo: return Value(floor_modulo(a, b));
-    default: break;  // kPower
+    case Operator::kFloorDivide:
+      return Value(floor_divide(a, b));
+    case Operator::kModulo:
+      return Value(floor_modulo(a, b));
+    default:
+      break;  // kPower
   }
   if (a == 0 && b < 0) raise("zero to a negative power");
   if (a < 0 && std::isfinite(b) && b != std::trunc(b)) raise("complex numbers are not supported");
   const double result = std::pow(a, b);
-  if (std::isinf(result) && std::isfinite(a) && std::isfinite(b)) raise("result of ** is too large");
+  if (std::isinf(result) && std::isfinite(a) && std::isfinite(b))
+    raise("result of ** is too large");
   return Value(result);
 }
 
@@ -176,10 +198,14 @@ bool ordered(Runtime& runtime, Operator op, const Value& a, const Value& b) {
   require_defined(b);
   const auto by = [op](const auto& x, const auto& y) {
     switch (op) {
-      case Operator::kLess: return x < y;
-      case Operator::kLessEqual: return x <= y;
-      case Operator::kGreater: return x > y;
-      default: return x >= y;
+      case Operator::kLess:
+        return x < y;
+      case Operator::kLessEqual:
+        return x <= y;
+      case Operator::kGreater:
+        return x > y;
+      default:
+        return x >= y;
     }
   };
   if (a.is_number() && b.is_number()) {
@@ -191,9 +217,8 @@ bool ordered(Runtime& runtime, Operator op, const Value& a, const Value& b) {
     return by(a.text(), b.text());  // the order of UTF-8 is the order of code points
   }
   if (a.is_sequence() && a.kind() == b.kind()) {
-    return compare_sequences(runtime, a, b, [&](const Value& x, const Value& y) {
-      return ordered(runtime, op, x, y);
-    });
+    return compare_sequences(
+        runtime, a, b, [&](const Value& x, const Value& y) { return ordered(runtime, op, x, y); });
   }
   raise("'{}' not supported between instances of '{}' and '{}'", symbol(op), type_name(a),
         type_name(b));
@@ -229,17 +254,23 @@ Value unary_operation(Runtime&, Operator op, const Value& v) {
   require_defined(v);
   const bool negative = op == Operator::kNegative;
   if (v.is(Kind::kFloat)) return Value(negative ? -v.as_float() : v.as_float());
-  if (!v.is_integer()) raise("bad operand type for unary {}: '{}'", negative ? "-" : "+", type_name(v));
+  if (!v.is_integer())
+    raise("bad operand type for unary {}: '{}'", negative ? "-" : "+", type_name(v));
   return negative ? integer_operation(Operator::kSubtract, 0, v.as_int()) : Value(v.as_int());
 }
 
 bool compare(Runtime& runtime, Operator op, const Value& a, const Value& b) {
   switch (op) {
-    case Operator::kEqual: return equal(a, b, runtime.meter);
-    case Operator::kNotEqual: return !equal(a, b, runtime.meter);
-    case Operator::kIn: return contains(runtime, b, a);
-    case Operator::kNotIn: return !contains(runtime, b, a);
-    default: return ordered(runtime, op, a, b);
+    case Operator::kEqual:
+      return equal(a, b, runtime.meter);
+    case Operator::kNotEqual:
+      return !equal(a, b, runtime.meter);
+    case Operator::kIn:
+      return contains(runtime, b, a);
+    case Operator::kNotIn:
+      return !contains(runtime, b, a);
+    default:
+      return ordered(runtime, op, a, b);
   }
 }
 

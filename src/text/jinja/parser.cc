@@ -89,7 +89,9 @@ class Parser {
 
   // ---- expressions ----
 
-  ExprPtr expression(bool conditional = true) { return conditional ? this->conditional() : logic_or(); }
+  ExprPtr expression(bool conditional = true) {
+    return conditional ? this->conditional() : logic_or();
+  }
 
   ExprPtr conditional() {
     const Nesting nesting(*this);
@@ -139,8 +141,8 @@ class Parser {
 
   std::optional<Operator> comparison_operator() {
     static constexpr std::pair<std::string_view, Operator> kOperators[] = {
-        {"==", Operator::kEqual}, {"!=", Operator::kNotEqual}, {"<", Operator::kLess},
-        {"<=", Operator::kLessEqual}, {">", Operator::kGreater}, {">=", Operator::kGreaterEqual}};
+        {"==", Operator::kEqual},     {"!=", Operator::kNotEqual}, {"<", Operator::kLess},
+        {"<=", Operator::kLessEqual}, {">", Operator::kGreater},   {">=", Operator::kGreaterEqual}};
     for (const auto& [text, op] : kOperators) {
       if (skip_op(text)) return op;
     }
@@ -196,8 +198,10 @@ class Parser {
   }
 
   ExprPtr product() {
-    return left_to_right({{"*", Operator::kMultiply}, {"/", Operator::kDivide},
-                          {"//", Operator::kFloorDivide}, {"%", Operator::kModulo}},
+    return left_to_right({{"*", Operator::kMultiply},
+                          {"/", Operator::kDivide},
+                          {"//", Operator::kFloorDivide},
+                          {"%", Operator::kModulo}},
                          [this] { return power(); });
   }
 
@@ -223,7 +227,8 @@ class Parser {
   ExprPtr primary() {
     const Token& token = current();
     switch (token.kind) {
-      case TokenKind::kName: return name_or_constant();
+      case TokenKind::kName:
+        return name_or_constant();
       case TokenKind::kString: {
         std::string text;
         while (at(TokenKind::kString)) text += next().text;
@@ -235,7 +240,8 @@ class Parser {
       case TokenKind::kFloat:
         next();
         return std::make_unique<ConstantExpr>(token.offset, Value(token.real));
-      default: break;
+      default:
+        break;
     }
     if (at_op("(")) {
       next();
@@ -283,8 +289,8 @@ class Parser {
     while (true) {
       if (!node->items.empty()) expect_op(",");
       if (tuple_ends(rules.end)) break;
-      node->items.push_back(under(*node, rules.targets ? target_item(rules.namespaces)
-                                                       : expression(rules.conditional)));
+      node->items.push_back(under(
+          *node, rules.targets ? target_item(rules.namespaces) : expression(rules.conditional)));
       if (!at_op(",")) break;
       is_tuple = true;
     }
@@ -322,19 +328,27 @@ class Parser {
 
   ExprPtr postfix(ExprPtr node) {
     while (true) {
-      if (at_op(".")) node = attribute(std::move(node));
-      else if (at_op("[")) node = subscript(std::move(node));
-      else if (at_op("(")) node = call(std::move(node));
-      else return node;
+      if (at_op("."))
+        node = attribute(std::move(node));
+      else if (at_op("["))
+        node = subscript(std::move(node));
+      else if (at_op("("))
+        node = call(std::move(node));
+      else
+        return node;
     }
   }
 
   ExprPtr filters_and_tests(ExprPtr node) {
     while (true) {
-      if (at_op("|")) node = filters(std::move(node));
-      else if (at_name("is")) node = test(std::move(node));
-      else if (at_op("(")) node = call(std::move(node));
-      else return node;
+      if (at_op("|"))
+        node = filters(std::move(node));
+      else if (at_name("is"))
+        node = test(std::move(node));
+      else if (at_op("("))
+        node = call(std::move(node));
+      else
+        return node;
     }
   }
 
@@ -363,8 +377,10 @@ class Parser {
       indices->items.push_back(under(*indices, index()));
     }
     next();
-    if (indices->items.size() == 1) node->index = under(*node, std::move(indices->items[0]));
-    else node->index = under(*node, std::move(indices));
+    if (indices->items.size() == 1)
+      node->index = under(*node, std::move(indices->items[0]));
+    else
+      node->index = under(*node, std::move(indices));
     return node;
   }
 
@@ -464,11 +480,14 @@ class Parser {
 
   bool starts_test_argument() const {
     switch (current().kind) {
-      case TokenKind::kName: return !at_name("else") && !at_name("or") && !at_name("and");
+      case TokenKind::kName:
+        return !at_name("else") && !at_name("or") && !at_name("and");
       case TokenKind::kString:
       case TokenKind::kInteger:
-      case TokenKind::kFloat: return true;
-      default: return at_op("[") || at_op("{");
+      case TokenKind::kFloat:
+        return true;
+      default:
+        return at_op("[") || at_op("{");
     }
   }
 
@@ -542,8 +561,8 @@ class Parser {
       }
     }
     if (!ends.empty()) {
-      fail_at(offset(), "unexpected end of template: '{}' of line {} needs {}", open_tags_.back().name,
-              line_of(open_tags_.back().offset), quoted(ends));
+      fail_at(offset(), "unexpected end of template: '{}' of line {} needs {}",
+              open_tags_.back().name, line_of(open_tags_.back().offset), quoted(ends));
     }
     return body;
   }
@@ -581,14 +600,23 @@ class Parser {
   StatementPtr statement(const Names& ends) {
     using Parse = StatementPtr (Parser::*)();
     static constexpr std::pair<std::string_view, Parse> kTags[] = {
-        {"if", &Parser::if_tag}, {"for", &Parser::for_tag}, {"set", &Parser::set_tag},
-        {"macro", &Parser::macro_tag}, {"call", &Parser::call_tag},
-        {"filter", &Parser::filter_tag}, {"with", &Parser::with_tag},
-        {"generation", &Parser::generation_tag}, {"autoescape", &Parser::autoescape_tag},
-        {"block", &Parser::block_tag}, {"print", &Parser::print_tag},
-        {"break", &Parser::jump_tag}, {"continue", &Parser::jump_tag},
-        {"include", &Parser::include_tag}, {"extends", &Parser::extends_tag},
-        {"import", &Parser::import_tag}, {"from", &Parser::from_tag}};
+        {"if", &Parser::if_tag},
+        {"for", &Parser::for_tag},
+        {"set", &Parser::set_tag},
+        {"macro", &Parser::macro_tag},
+        {"call", &Parser::call_tag},
+        {"filter", &Parser::filter_tag},
+        {"with", &Parser::with_tag},
+        {"generation", &Parser::generation_tag},
+        {"autoescape", &Parser::autoescape_tag},
+        {"block", &Parser::block_tag},
+        {"print", &Parser::print_tag},
+        {"break", &Parser::jump_tag},
+        {"continue", &Parser::jump_tag},
+        {"include", &Parser::include_tag},
+        {"extends", &Parser::extends_tag},
+        {"import", &Parser::import_tag},
+        {"from", &Parser::from_tag}};
     const Token& token = current();
     if (token.kind != TokenKind::kName) fail_at(token.offset, "tag name expected");
     for (const auto& [name, parse_tag] : kTags) {

@@ -21,7 +21,8 @@ Value only_argument(Arguments& arguments) {
 }
 
 bool remainder_is(Runtime& runtime, const Value& v, const Value& divisor, int64_t wanted) {
-  return equal(binary_operation(runtime, Operator::kModulo, v, divisor), Value(wanted), runtime.meter);
+  return equal(binary_operation(runtime, Operator::kModulo, v, divisor), Value(wanted),
+               runtime.meter);
 }
 
 bool odd(Runtime& runtime, const Value& v, Arguments& arguments) {
@@ -56,7 +57,9 @@ bool is_callable(const Value& v) {
 }
 bool is_escaped(const Value& v) { return v.is_string() && v.string().markup; }
 
-bool is_filter(Runtime&, const Value& v, Arguments&) { return v.is_string() && find_filter(v.text()); }
+bool is_filter(Runtime&, const Value& v, Arguments&) {
+  return v.is_string() && find_filter(v.text());
+}
 bool is_test(Runtime&, const Value& v, Arguments&) { return v.is_string() && find_test(v.text()); }
 
 template <bool lower_case>
@@ -64,7 +67,8 @@ bool cased(Runtime& runtime, const Value& v, Arguments& arguments) {
   bind_arguments("test", arguments, {});
   const Value text = runtime.string(to_text(runtime, v));
   Arguments none;
-  return truth(find_method(runtime, text, lower_case ? "islower" : "isupper").native().call(runtime, none));
+  return truth(
+      find_method(runtime, text, lower_case ? "islower" : "isupper").native().call(runtime, none));
 }
 
 bool same_as(Runtime&, const Value& v, Arguments& arguments) {
@@ -83,21 +87,44 @@ bool compared(Runtime& runtime, const Value& v, Arguments& arguments) {
 
 TestFunction find_test(std::string_view name) {
   static const std::unordered_map<std::string_view, TestFunction> tests = {
-      {"odd", odd}, {"even", even}, {"divisibleby", divisible_by}, {"defined", plain<is_defined>},
-      {"undefined", plain<is_undefined>}, {"filter", is_filter}, {"test", is_test},
-      {"none", plain<is_none>}, {"boolean", plain<is_boolean>}, {"false", plain<is_false>},
-      {"true", plain<is_true>}, {"integer", plain<is_integer>}, {"float", plain<is_float>},
-      {"lower", cased<true>}, {"upper", cased<false>}, {"string", plain<is_string>},
-      {"mapping", plain<is_mapping>}, {"number", plain<is_number>}, {"sequence", plain<is_sequence>},
-      {"iterable", plain<is_iterable>}, {"callable", plain<is_callable>}, {"sameas", same_as},
-      {"escaped", plain<is_escaped>}, {"in", compared<Operator::kIn>},
-      {"==", compared<Operator::kEqual>}, {"eq", compared<Operator::kEqual>},
-      {"equalto", compared<Operator::kEqual>}, {"!=", compared<Operator::kNotEqual>},
-      {"ne", compared<Operator::kNotEqual>}, {">", compared<Operator::kGreater>},
-      {"gt", compared<Operator::kGreater>}, {"greaterthan", compared<Operator::kGreater>},
-      {">=", compared<Operator::kGreaterEqual>}, {"ge", compared<Operator::kGreaterEqual>},
-      {"<", compared<Operator::kLess>}, {"lt", compared<Operator::kLess>},
-      {"lessthan", compared<Operator::kLess>}, {"<=", compared<Operator::kLessEqual>},
+      {"odd", odd},
+      {"even", even},
+      {"divisibleby", divisible_by},
+      {"defined", plain<is_defined>},
+      {"undefined", plain<is_undefined>},
+      {"filter", is_filter},
+      {"test", is_test},
+      {"none", plain<is_none>},
+      {"boolean", plain<is_boolean>},
+      {"false", plain<is_false>},
+      {"true", plain<is_true>},
+      {"integer", plain<is_integer>},
+      {"float", plain<is_float>},
+      {"lower", cased<true>},
+      {"upper", cased<false>},
+      {"string", plain<is_string>},
+      {"mapping", plain<is_mapping>},
+      {"number", plain<is_number>},
+      {"sequence", plain<is_sequence>},
+      {"iterable", plain<is_iterable>},
+      {"callable", plain<is_callable>},
+      {"sameas", same_as},
+      {"escaped", plain<is_escaped>},
+      {"in", compared<Operator::kIn>},
+      {"==", compared<Operator::kEqual>},
+      {"eq", compared<Operator::kEqual>},
+      {"equalto", compared<Operator::kEqual>},
+      {"!=", compared<Operator::kNotEqual>},
+      {"ne", compared<Operator::kNotEqual>},
+      {">", compared<Operator::kGreater>},
+      {"gt", compared<Operator::kGreater>},
+      {"greaterthan", compared<Operator::kGreater>},
+      {">=", compared<Operator::kGreaterEqual>},
+      {"ge", compared<Operator::kGreaterEqual>},
+      {"<", compared<Operator::kLess>},
+      {"lt", compared<Operator::kLess>},
+      {"lessthan", compared<Operator::kLess>},
+      {"<=", compared<Operator::kLessEqual>},
       {"le", compared<Operator::kLessEqual>}};
   const auto found = tests.find(name);
   return found == tests.end() ? nullptr : found->second;

@@ -23,24 +23,42 @@ class ReprWriter {
     runtime_.meter.check_string(out_.size());
     switch (v.kind()) {
       case Kind::kMissing:
-      case Kind::kUndefined: out_ += "Undefined"; return;
-      case Kind::kNone: out_ += "None"; return;
-      case Kind::kBool: out_ += v.as_bool() ? "True" : "False"; return;
-      case Kind::kInt: out_ += std::to_string(v.as_int()); return;
-      case Kind::kFloat: out_ += repr_float(v.as_float()); return;
+      case Kind::kUndefined:
+        out_ += "Undefined";
+        return;
+      case Kind::kNone:
+        out_ += "None";
+        return;
+      case Kind::kBool:
+        out_ += v.as_bool() ? "True" : "False";
+        return;
+      case Kind::kInt:
+        out_ += std::to_string(v.as_int());
+        return;
+      case Kind::kFloat:
+        out_ += repr_float(v.as_float());
+        return;
       case Kind::kString:
         runtime_.meter.step_text(v.text().size());
         out_ += v.string().markup ? fmt::format("Markup({})", repr_string(v.text()))
                                   : repr_string(v.text());
         return;
-      case Kind::kList: return sequence('[', v, ']');
-      case Kind::kTuple: return sequence('(', v, ')');
-      case Kind::kDict: return dict(v.dict());
-      case Kind::kObject: out_ += v.native().repr(runtime_); return;
+      case Kind::kList:
+        return sequence('[', v, ']');
+      case Kind::kTuple:
+        return sequence('(', v, ')');
+      case Kind::kDict:
+        return dict(v.dict());
+      case Kind::kObject: {
+        const Runtime::Depth depth(runtime_, 10);
+        out_ += v.native().repr(runtime_);
+        return;
+      }
     }
   }
 
   void sequence(char open, const Value& v, char close) {
+    const Runtime::Depth depth(runtime_);
     const auto& items = v.sequence().items;
     out_ += open;
     for (size_t i = 0; i < items.size(); ++i) {
@@ -52,6 +70,7 @@ class ReprWriter {
   }
 
   void dict(const Dict& dict) {
+    const Runtime::Depth depth(runtime_);
     out_ += '{';
     bool first = true;
     for (const auto& [key, value] : dict.items) {
@@ -74,13 +93,15 @@ std::string repr_float(double f) {
   if (std::isnan(f)) return "nan";
   if (std::isinf(f)) return f < 0 ? "-inf" : "inf";
   char buffer[40];
-  const auto shortest = std::to_chars(buffer, buffer + sizeof buffer, f, std::chars_format::scientific);
+  const auto shortest =
+      std::to_chars(buffer, buffer + sizeof buffer, f, std::chars_format::scientific);
   // d.ddde+xx: Python writes it out for exponents from -4 to 15.
   const std::string text(buffer, shortest.ptr);
   const size_t e = text.find('e');
   const int exponent = std::stoi(text.substr(e + 1));
   if (exponent < -4 || exponent >= 16) {
-    return fmt::format("{}e{}{:02}", text.substr(0, e), exponent < 0 ? '-' : '+', std::abs(exponent));
+    return fmt::format("{}e{}{:02}", text.substr(0, e), exponent < 0 ? '-' : '+',
+                       std::abs(exponent));
   }
   const auto fixed = std::to_chars(buffer, buffer + sizeof buffer, f, std::chars_format::fixed);
   std::string out(buffer, fixed.ptr);
@@ -109,8 +130,9 @@ std::string repr_string(std::string_view s) {
       out += s.substr(at, n);
     } else {
       const auto code = static_cast<uint32_t>(c);
-      out += c < 0x100 ? fmt::format("\\x{:02x}", code)
-             : c < 0x10000 ? fmt::format("\\u{:04x}", code) : fmt::format("\\U{:08x}", code);
+      out += c < 0x100     ? fmt::format("\\x{:02x}", code)
+             : c < 0x10000 ? fmt::format("\\u{:04x}", code)
+                           : fmt::format("\\U{:08x}", code);
     }
     at += n;
   }

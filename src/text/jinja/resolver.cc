@@ -109,7 +109,8 @@ void each_child(const Expr& e, F f) {
   switch (e.kind) {
     case ExprKind::kConstant:
     case ExprKind::kName:
-    case ExprKind::kNamespaceRef: return;
+    case ExprKind::kNamespaceRef:
+      return;
     case ExprKind::kList:
     case ExprKind::kTuple:
     case ExprKind::kConcat:
@@ -121,7 +122,8 @@ void each_child(const Expr& e, F f) {
         f(*value);
       }
       return;
-    case ExprKind::kAttribute: return f(*static_cast<const AttributeExpr&>(e).object);
+    case ExprKind::kAttribute:
+      return f(*static_cast<const AttributeExpr&>(e).object);
     case ExprKind::kSubscript:
       f(*static_cast<const SubscriptExpr&>(e).object);
       return f(*static_cast<const SubscriptExpr&>(e).index);
@@ -140,7 +142,8 @@ void each_child(const Expr& e, F f) {
     case ExprKind::kTest:
       f(*static_cast<const TestExpr&>(e).input);
       return each_argument(static_cast<const TestExpr&>(e).arguments, f);
-    case ExprKind::kUnary: return f(*static_cast<const UnaryExpr&>(e).operand);
+    case ExprKind::kUnary:
+      return f(*static_cast<const UnaryExpr&>(e).operand);
     case ExprKind::kBinary:
     case ExprKind::kLogic:
       f(*static_cast<const BinaryExpr&>(e).left);
@@ -218,7 +221,8 @@ class UndeclaredFinder {
         assign(*static_cast<const SetBlockStatement&>(s).target);
         visit(static_cast<const SetBlockStatement&>(s).filter);
         return visit(static_cast<const SetBlockStatement&>(s).body);
-      case StatementKind::kMacro: return visit(static_cast<const MacroStatement&>(s).macro);
+      case StatementKind::kMacro:
+        return visit(static_cast<const MacroStatement&>(s).macro);
       case StatementKind::kCallBlock:
         visit(*static_cast<const CallBlockStatement&>(s).call);
         return visit(static_cast<const CallBlockStatement&>(s).caller);
@@ -234,11 +238,13 @@ class UndeclaredFinder {
       case StatementKind::kScope:
         visit(static_cast<const ScopeStatement&>(s).autoescape);
         return visit(static_cast<const ScopeStatement&>(s).body);
-      case StatementKind::kLoad: return visit(static_cast<const LoadStatement&>(s).source);
+      case StatementKind::kLoad:
+        return visit(static_cast<const LoadStatement&>(s).source);
       case StatementKind::kText:
       case StatementKind::kBlock:
       case StatementKind::kBreak:
-      case StatementKind::kContinue: return;
+      case StatementKind::kContinue:
+        return;
     }
   }
 
@@ -280,8 +286,10 @@ class Analyzer {
       case StatementKind::kPrint:
         for (const ExprPtr& e : static_cast<const PrintStatement&>(s).values) visit(e, symbols);
         return;
-      case StatementKind::kIf: return visit_if(static_cast<const IfStatement&>(s), symbols);
-      case StatementKind::kFor: return visit(static_cast<const ForStatement&>(s).iterable, symbols);
+      case StatementKind::kIf:
+        return visit_if(static_cast<const IfStatement&>(s), symbols);
+      case StatementKind::kFor:
+        return visit(static_cast<const ForStatement&>(s).iterable, symbols);
       case StatementKind::kSet:
         visit(static_cast<const SetStatement&>(s).value, symbols);
         return assign(*static_cast<const SetStatement&>(s).target, symbols);
@@ -304,7 +312,8 @@ class Analyzer {
       case StatementKind::kScope:
       case StatementKind::kBlock:
       case StatementKind::kBreak:
-      case StatementKind::kContinue: return;
+      case StatementKind::kContinue:
+        return;
     }
   }
 
@@ -393,7 +402,8 @@ class Binder {
 
   void bind(Statement& s, const Place& place) {
     switch (s.kind) {
-      case StatementKind::kText: return;
+      case StatementKind::kText:
+        return;
       case StatementKind::kPrint:
         for (const ExprPtr& e : static_cast<PrintStatement&>(s).values) bind(e, place);
         return;
@@ -405,7 +415,8 @@ class Binder {
         }
         return bind(node.otherwise, place.softened());
       }
-      case StatementKind::kFor: return bind_for(static_cast<ForStatement&>(s), place);
+      case StatementKind::kFor:
+        return bind_for(static_cast<ForStatement&>(s), place);
       case StatementKind::kSet: {
         auto& node = static_cast<SetStatement&>(s);
         node.exports = place.top_level;
@@ -468,7 +479,8 @@ class Binder {
         node.frame = symbols.layout();
         return;
       }
-      case StatementKind::kBlock: return bind_block(static_cast<BlockStatement&>(s), place);
+      case StatementKind::kBlock:
+        return bind_block(static_cast<BlockStatement&>(s), place);
       case StatementKind::kBreak:
       case StatementKind::kContinue:
         if (!place.in_loop) throw SyntaxFailure{"break or continue outside of a loop", s.offset};
@@ -519,7 +531,8 @@ class Binder {
     for (const ExprPtr& d : macro.defaults) Analyzer::visit(d, symbols);
     Analyzer::visit(macro.body, symbols);
 
-    const std::set<std::string> used = UndeclaredFinder({"caller", "kwargs", "varargs"}).in(macro.body);
+    const std::set<std::string> used =
+        UndeclaredFinder({"caller", "kwargs", "varargs"}).in(macro.body);
     const auto special = [&](const char* name) {
       if (!used.count(name)) return -1;
       for (size_t i = 0; i < macro.parameters.size(); ++i) {

@@ -8,9 +8,7 @@
 namespace dsv3::jinja {
 namespace {
 
-std::string object_name(const Value& v) {
-  return v.is_none() ? "None" : type_name(v) + " object";
-}
+std::string object_name(const Value& v) { return v.is_none() ? "None" : type_name(v) + " object"; }
 
 Value no_item(Runtime& runtime, const Value& object, const Value& key) {
   if (key.is_string()) {
@@ -51,7 +49,8 @@ Value plain_item(Runtime& runtime, const Value& object, const Value& key) {
     if (s.ascii()) return runtime.string(s.text.substr(i, 1), s.markup);
     runtime.meter.step_text(s.text.size());
     const size_t at = byte_offset(s.text, i);
-    return runtime.string(s.text.substr(at, utf8_length(static_cast<uint8_t>(s.text[at]))), s.markup);
+    return runtime.string(s.text.substr(at, utf8_length(static_cast<uint8_t>(s.text[at]))),
+                          s.markup);
   }
   Value out;
   if (object.is(Kind::kObject)) object.native().item(runtime, key.as_int(), out);
@@ -105,9 +104,9 @@ Value slice_string(Runtime& runtime, const String& s, const SliceRange& range) {
   if (range.step == 1) {
     const size_t start = s.ascii() ? static_cast<size_t>(range.start)
                                    : byte_offset(s.text, static_cast<size_t>(range.start));
-    const size_t size =
-        s.ascii() ? static_cast<size_t>(range.count)
-                  : byte_offset(std::string_view(s.text).substr(start), static_cast<size_t>(range.count));
+    const size_t size = s.ascii() ? static_cast<size_t>(range.count)
+                                  : byte_offset(std::string_view(s.text).substr(start),
+                                                static_cast<size_t>(range.count));
     out = s.text.substr(start, size);
   } else {
     runtime.meter.step(s.length);
@@ -139,7 +138,8 @@ std::tm Runtime::local_time() const {
 
 Items::Items(Runtime& runtime, const Value& v) : holder_(v) {
   switch (v.kind()) {
-    case Kind::kUndefined: return;
+    case Kind::kUndefined:
+      return;
     case Kind::kList:
     case Kind::kTuple:
       data_ = v.sequence().items.data();
@@ -156,7 +156,8 @@ Items::Items(Runtime& runtime, const Value& v) : holder_(v) {
     case Kind::kObject:
       if (v.native().items(runtime, own_)) break;
       [[fallthrough]];
-    default: raise("'{}' object is not iterable", type_name(v));
+    default:
+      raise("'{}' object is not iterable", type_name(v));
   }
   data_ = own_.data();
   size_ = own_.size();
@@ -169,13 +170,19 @@ bool is_iterable(const Value& v) {
 
 int64_t length_of(const Value& v) {
   switch (v.kind()) {
-    case Kind::kUndefined: return 0;
-    case Kind::kString: return static_cast<int64_t>(v.string().length);
+    case Kind::kUndefined:
+      return 0;
+    case Kind::kString:
+      return static_cast<int64_t>(v.string().length);
     case Kind::kList:
-    case Kind::kTuple: return static_cast<int64_t>(v.sequence().items.size());
-    case Kind::kDict: return static_cast<int64_t>(v.dict().items.size());
-    case Kind::kObject: return v.native().length();
-    default: return -1;
+    case Kind::kTuple:
+      return static_cast<int64_t>(v.sequence().items.size());
+    case Kind::kDict:
+      return static_cast<int64_t>(v.dict().items.size());
+    case Kind::kObject:
+      return v.native().length();
+    default:
+      return -1;
   }
 }
 
@@ -212,14 +219,15 @@ Value get_slice(Runtime& runtime, const Value& object, const Value& start, const
   if (!object.is_sequence() && !(native && object.native().sliceable())) {
     raise("'{}' object cannot be sliced", type_name(object));
   }
-  const SliceRange range =
-      slice_range(start, stop, step, static_cast<size_t>(length_of(object)));
+  const SliceRange range = slice_range(start, stop, step, static_cast<size_t>(length_of(object)));
   runtime.meter.check_items(static_cast<size_t>(range.count));
   std::vector<Value> out;
   out.reserve(static_cast<size_t>(range.count));
   for (int64_t i = 0, at = range.start; i < range.count; ++i, at += range.step) {
-    if (native) object.native().item(runtime, at, item);
-    else item = object.sequence().items[static_cast<size_t>(at)];
+    if (native)
+      object.native().item(runtime, at, item);
+    else
+      item = object.sequence().items[static_cast<size_t>(at)];
     out.push_back(item);
   }
   return object.is(Kind::kTuple) ? runtime.tuple(std::move(out)) : runtime.list(std::move(out));

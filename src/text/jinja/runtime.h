@@ -42,21 +42,21 @@ class Runtime {
 
   std::tm local_time() const;
 
-  /// Counts one level of recursion while it lives; raises beyond what the stack can take.
+  /// Counts a level of recursion while it lives, or several for one that takes more of the stack;
+  /// raises beyond what the stack can take.
   class Depth {
    public:
-    explicit Depth(Runtime& runtime) : runtime_(runtime) {
-      if (++runtime_.depth_ > kMaxRecursion) {
-        --runtime_.depth_;
-        raise("recursion is too deep");
-      }
+    explicit Depth(Runtime& runtime, int levels = 1) : runtime_(runtime), levels_(levels) {
+      if (runtime_.depth_ + levels_ > kMaxRecursion) raise("recursion is too deep");
+      runtime_.depth_ += levels_;
     }
-    ~Depth() { --runtime_.depth_; }
+    ~Depth() { runtime_.depth_ -= levels_; }
     Depth(const Depth&) = delete;
     Depth& operator=(const Depth&) = delete;
 
    private:
     Runtime& runtime_;
+    int levels_;
   };
 
   Meter meter;

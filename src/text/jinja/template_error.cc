@@ -31,10 +31,10 @@ struct TemplateError::Place {
     };
     if (offset - begin > kAround) begin = offset - kAround;
     if (end - offset > kAround) end = offset + kAround;
-    while (inside_character(begin)) ++begin;
+    while (begin < offset && inside_character(begin)) ++begin;  // the source may be invalid UTF-8
     while (inside_character(end)) ++end;
     text = fmt::format("line {}, column {}\n  {}\n  {}^", line, column,
-                       source.substr(begin, end - begin),
+                       utf8_lossy(std::string_view(source).substr(begin, end - begin)),
                        std::string(static_cast<size_t>(characters(begin, offset)), ' '));
   }
 };

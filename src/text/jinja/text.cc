@@ -25,16 +25,17 @@ struct CaseSpecial {
 template <size_t N, size_t M>
 bool append_mapped(std::string& out, char32_t c, const CaseRange (&ranges)[N],
                    const CaseSpecial (&specials)[M]) {
-  const auto special = std::lower_bound(
-      std::begin(specials), std::end(specials), c,
-      [](const CaseSpecial& s, char32_t wanted) { return s.character < wanted; });
+  const auto special =
+      std::lower_bound(std::begin(specials), std::end(specials), c,
+                       [](const CaseSpecial& s, char32_t wanted) { return s.character < wanted; });
   if (special != std::end(specials) && special->character == c) {
     out += special->mapped;
     return true;
   }
   // Ranges of step 2 may interleave, so the one that has `c` may stand a few before the last start.
-  auto range = std::upper_bound(std::begin(ranges), std::end(ranges), c,
-                                [](char32_t wanted, const CaseRange& r) { return wanted < r.first; });
+  auto range =
+      std::upper_bound(std::begin(ranges), std::end(ranges), c,
+                       [](char32_t wanted, const CaseRange& r) { return wanted < r.first; });
   for (int back = 0; back < 3 && range != std::begin(ranges); ++back) {
     --range;
     if (c <= range->last && (c - range->first) % range->step == 0) {
@@ -184,9 +185,12 @@ std::string capitalize(std::string_view s) {
 std::string swap_case(std::string_view s) {
   std::string out;
   each_character(s, [&](char32_t c) {
-    if (is_upper(c)) append_lower(out, c);
-    else if (is_lower(c)) append_upper(out, c);
-    else append_utf8(out, c);
+    if (is_upper(c))
+      append_lower(out, c);
+    else if (is_lower(c))
+      append_upper(out, c);
+    else
+      append_utf8(out, c);
   });
   return out;
 }
@@ -204,7 +208,9 @@ std::string_view strip(std::string_view s, std::string_view chars, Sides sides) 
 size_t find(std::string_view s, std::string_view part, size_t from) {
   if (from > s.size()) return kNotFound;
   if (part.empty()) return from;
-  const void* at = memmem(s.data() + from, s.size() - from, part.data(), part.size());
+  const void* at = part.size() == 1
+                       ? std::memchr(s.data() + from, part[0], s.size() - from)
+                       : memmem(s.data() + from, s.size() - from, part.data(), part.size());
   return at ? static_cast<size_t>(static_cast<const char*>(at) - s.data()) : kNotFound;
 }
 
@@ -315,12 +321,23 @@ std::string escape_html(std::string_view s) {
   std::string out;
   for (const char c : s) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&#34;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;

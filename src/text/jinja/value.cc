@@ -85,8 +85,8 @@ size_t Dict::lookup(size_t hash, Equal is_key) const {
 }
 
 const Value* Dict::find(const Value& key, Meter& meter) const {
-  const size_t i = lookup(hash_of(key, meter),
-                          [&](const Value& other) { return equal(key, other, meter); });
+  const size_t i =
+      lookup(hash_of(key, meter), [&](const Value& other) { return equal(key, other, meter); });
   return i < items.size() ? &items[i].second : nullptr;
 }
 
@@ -152,16 +152,26 @@ Value make_undefined(Meter* meter, std::string message) {
 std::string type_name(const Value& v) {
   switch (v.kind()) {
     case Kind::kMissing:
-    case Kind::kUndefined: return "Undefined";
-    case Kind::kNone: return "NoneType";
-    case Kind::kBool: return "bool";
-    case Kind::kInt: return "int";
-    case Kind::kFloat: return "float";
-    case Kind::kString: return v.string().markup ? "Markup" : "str";
-    case Kind::kList: return "list";
-    case Kind::kTuple: return "tuple";
-    case Kind::kDict: return "dict";
-    case Kind::kObject: return std::string(v.native().type_name());
+    case Kind::kUndefined:
+      return "Undefined";
+    case Kind::kNone:
+      return "NoneType";
+    case Kind::kBool:
+      return "bool";
+    case Kind::kInt:
+      return "int";
+    case Kind::kFloat:
+      return "float";
+    case Kind::kString:
+      return v.string().markup ? "Markup" : "str";
+    case Kind::kList:
+      return "list";
+    case Kind::kTuple:
+      return "tuple";
+    case Kind::kDict:
+      return "dict";
+    case Kind::kObject:
+      return std::string(v.native().type_name());
   }
   return "";
 }
@@ -170,15 +180,22 @@ bool truth(const Value& v) {
   switch (v.kind()) {
     case Kind::kMissing:
     case Kind::kUndefined:
-    case Kind::kNone: return false;
+    case Kind::kNone:
+      return false;
     case Kind::kBool:
-    case Kind::kInt: return v.as_int() != 0;
-    case Kind::kFloat: return v.as_float() != 0;
-    case Kind::kString: return !v.text().empty();
+    case Kind::kInt:
+      return v.as_int() != 0;
+    case Kind::kFloat:
+      return v.as_float() != 0;
+    case Kind::kString:
+      return !v.text().empty();
     case Kind::kList:
-    case Kind::kTuple: return !v.sequence().items.empty();
-    case Kind::kDict: return !v.dict().items.empty();
-    case Kind::kObject: return v.native().truth();
+    case Kind::kTuple:
+      return !v.sequence().items.empty();
+    case Kind::kDict:
+      return !v.dict().items.empty();
+    case Kind::kObject:
+      return v.native().truth();
   }
   return false;
 }
@@ -199,7 +216,8 @@ bool equal(const Value& a, const Value& b, Meter& meter) {
     const auto& right = b.sequence().items;
     if (left.size() != right.size()) return false;
     for (size_t i = 0; i < left.size(); ++i) {
-      // Python finds an object equal to itself in a list, even NaN; with values there is no telling.
+      // Python finds an object equal to itself in a list, even NaN; with values there is no
+      // telling.
       if (!equal(left[i], right[i], meter)) return false;
     }
     return true;
@@ -211,7 +229,8 @@ size_t hash_of(const Value& v, Meter& meter) {
   meter.step();
   switch (v.kind()) {
     case Kind::kBool:
-    case Kind::kInt: return std::hash<int64_t>()(v.as_int()) * 0x9E3779B97F4A7C15u >> 7;
+    case Kind::kInt:
+      return std::hash<int64_t>()(v.as_int()) * 0x9E3779B97F4A7C15u >> 7;
     case Kind::kFloat: {
       int64_t exact;
       if (as_exact_integer(v.as_float(), exact)) return hash_of(Value(exact), meter);
@@ -226,9 +245,12 @@ size_t hash_of(const Value& v, Meter& meter) {
       return hash;
     }
     case Kind::kList:
-    case Kind::kDict: raise("unhashable type: '{}'", type_name(v));
-    case Kind::kObject: return std::hash<const void*>()(&v.native());
-    default: return static_cast<size_t>(v.kind());
+    case Kind::kDict:
+      raise("unhashable type: '{}'", type_name(v));
+    case Kind::kObject:
+      return std::hash<const void*>()(&v.native());
+    default:
+      return static_cast<size_t>(v.kind());
   }
 }
 

@@ -14,8 +14,16 @@ namespace dsv3::jinja {
 /// What a Value holds. The names of Python's types are in the comments where they differ.
 enum class Kind : uint8_t {
   kMissing,  // nothing: an empty variable, an argument that was not given
-  kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kTuple, kDict,
-  kObject,   // everything else: ranges, iterators, namespaces, functions, ...
+  kUndefined,
+  kNone,
+  kBool,
+  kInt,
+  kFloat,
+  kString,
+  kList,
+  kTuple,
+  kDict,
+  kObject,  // everything else: ranges, iterators, namespaces, functions, ...
 };
 
 /// Something on the heap, counted by its Values. Its size is charged to a Meter, which must live
@@ -103,8 +111,8 @@ class Value {
   Value(const Value& other) : kind_(other.kind_), data_(other.data_) {
     if (on_heap()) data_.object->retain();
   }
-  Value(Value&& other) noexcept : kind_(std::exchange(other.kind_, Kind::kMissing)),
-                                  data_(other.data_) {}
+  Value(Value&& other) noexcept
+      : kind_(std::exchange(other.kind_, Kind::kMissing)), data_(other.data_) {}
   Value& operator=(Value other) noexcept {
     std::swap(kind_, other.kind_);
     std::swap(data_, other.data_);
@@ -128,9 +136,7 @@ class Value {
   bool as_bool() const { return data_.i != 0; }
   int64_t as_int() const { return data_.i; }
   /// Of any number.
-  double as_float() const {
-    return kind_ == Kind::kFloat ? data_.f : static_cast<double>(data_.i);
-  }
+  double as_float() const { return kind_ == Kind::kFloat ? data_.f : static_cast<double>(data_.i); }
   inline const String& string() const;
   inline const std::string& text() const;
   inline const Undefined& undefined() const;
@@ -141,8 +147,8 @@ class Value {
   template <typename T>
   T* native_as() const;
   bool same_object(const Value& other) const {
-    return kind_ == other.kind_ && (on_heap() ? data_.object == other.data_.object
-                                              : data_.i == other.data_.i);
+    return kind_ == other.kind_ &&
+           (on_heap() ? data_.object == other.data_.object : data_.i == other.data_.i);
   }
 
  private:
@@ -172,8 +178,8 @@ struct String : Object {
   bool markup;
 };
 
-/// Containers know how deep they are nested, and are refused beyond this: all that walks them, their
-/// destruction included, is recursive.
+/// Containers know how deep they are nested, and are refused beyond this: all that walks them,
+/// their destruction included, is recursive.
 constexpr uint32_t kMaxValueDepth = 300;
 
 /// A list or a tuple.
