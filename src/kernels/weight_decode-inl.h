@@ -111,21 +111,23 @@ struct FormatF8E4M3 {
 
 // Whether scales change only between vectors.
 HWY_INLINE bool has_vector_segments(const WeightView& w) {
-  return w.format != WeightFormat::kF8E4M3 || w.block_cols % 16 == 0;
+  return w.format != DType::kF8E4M3 || w.block_cols % 16 == 0;
 }
 
 // Calls f with the decoder of the view's format.
 template <class F>
 HWY_INLINE void with_format(const WeightView& w, F&& f) {
   switch (w.format) {
-    case WeightFormat::kF32:
+    case DType::kF32:
       return f(FormatF32());
-    case WeightFormat::kF16:
+    case DType::kF16:
       return f(FormatF16());
-    case WeightFormat::kBF16:
+    case DType::kBF16:
       return f(FormatBF16());
-    case WeightFormat::kF8E4M3:
+    case DType::kF8E4M3:
       return f(FormatF8E4M3());
+    default:
+      return;  // block formats are decoded by decode_blocks, others are no weights
   }
 }
 

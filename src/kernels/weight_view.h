@@ -2,21 +2,16 @@
 
 #include <cstdint>
 
-namespace dsv3::kernels {
+#include "dsv3/tensor.h"
 
-/// How the elements of a weight matrix are stored.
-enum class WeightFormat : uint8_t {
-  kF32,
-  kF16,
-  kBF16,
-  kF8E4M3,  ///< e4m3 times one float32 scale per block of block_rows x block_cols
-};
+namespace dsv3::kernels {
 
 /// A matrix [rows, cols] of weights in memory, row-major, as the checkpoint stores it. Rows are
 /// output channels. Aligned to its elements, no more. Views of a range of rows keep the scale
-/// blocks of the whole matrix.
+/// blocks of the whole matrix. Formats: F32, F16, BF16, F8_E4M3 times a float32 scale per block of
+/// block_rows x block_cols, and the block formats (is_block_format), whose rows are whole blocks.
 struct WeightView {
-  WeightFormat format = WeightFormat::kF32;
+  DType format = DType::kF32;
   const void* data = nullptr;
   int64_t rows = 0;
   int64_t cols = 0;
@@ -28,11 +23,10 @@ struct WeightView {
   int64_t block_cols = 0;
   int64_t first_row = 0;  ///< row 0 of this view in the matrix that `scale` belongs to
 
-  int64_t element_size() const {
-    return format == WeightFormat::kF32 ? 4 : format == WeightFormat::kF8E4M3 ? 1 : 2;
-  }
-  const void* row(int64_t r) const {
-    return static_cast<const char*>(data) + r * row_stride * element_size();
+  const void* row(int64_t r) const { return at(r * row_stride); }
+  /// The block that element `index`, counted along the rows, begins.
+  const void* at(int64_t index) const {
+    return static_cast<const char*>(data) + dtype_bytes(format, index);
   }
   /// Rows [begin, end).
   WeightView slice_rows(int64_t begin, int64_t end) const {
@@ -42,10 +36,10 @@ struct WeightView {
     v.first_row += begin;
     return v;
   }
-  /// The first `count` columns (of a format without blocks, from column `begin` on).
+  /// `count` columns from `begin` on, which is the first of a block (for F8_E4M3: 0).
   WeightView slice_cols(int64_t begin, int64_t count) const {
     WeightView v = *this;
-    v.data = static_cast<const char*>(data) + begin * element_size();
+    v.data = at(begin);
     v.cols = count;
     return v;
   }
@@ -53,11 +47,8 @@ struct WeightView {
 
 /// A float32 matrix as a weight.
 inline WeightView f32_view(const float* data, int64_t rows, int64_t cols, int64_t row_stride) {
-  return {.format = WeightFormat::kF32,
-          .data = data,
-          .rows = rows,
-          .cols = cols,
-          .row_stride = row_stride};
+  return {
+      .format = DType::kF32, .data = data, .rows = rows, .cols = cols, .row_stride = row_stride};
 }
 
 }  // namespace dsv3::kernels

@@ -15,26 +15,22 @@ kernels::WeightView LinearWeight::view() const {
                         .rows = weight.dim(0),
                         .cols = weight.dim(1),
                         .row_stride = weight.dim(1)};
-  switch (weight.dtype()) {
-    case DType::kF32:
-      v.format = kernels::WeightFormat::kF32;
-      break;
-    case DType::kF16:
-      v.format = kernels::WeightFormat::kF16;
-      break;
-    case DType::kBF16:
-      v.format = kernels::WeightFormat::kBF16;
-      break;
-    case DType::kF8E4M3:
-      if (scale_inv.rank() != 2) fail("an FP8 weight without scales");
-      v.format = kernels::WeightFormat::kF8E4M3;
-      v.scale = scale_inv.as<float>().data();
-      v.scale_stride = scale_inv.dim(1);
-      v.block_rows = block_rows;
-      v.block_cols = block_cols;
-      break;
-    default:
-      fail("a linear weight cannot be of type {}", dtype_name(weight.dtype()));
+  v.format = weight.dtype();
+  if (weight.dtype() == DType::kF8E4M3) {
+    if (scale_inv.rank() != 2) fail("an FP8 weight without scales");
+    v.scale = scale_inv.as<float>().data();
+    v.scale_stride = scale_inv.dim(1);
+    v.block_rows = block_rows;
+    v.block_cols = block_cols;
+  } else if (is_block_format(weight.dtype())) {
+    const int64_t elements = dtype_block(weight.dtype()).elements;
+    if (v.cols % elements != 0) {
+      fail("a {} weight has rows of {}, expected a multiple of {}", dtype_name(weight.dtype()),
+           v.cols, elements);
+    }
+  } else if (weight.dtype() != DType::kF32 && weight.dtype() != DType::kF16 &&
+             weight.dtype() != DType::kBF16) {
+    fail("a linear weight cannot be of type {}", dtype_name(weight.dtype()));
   }
   return v;
 }

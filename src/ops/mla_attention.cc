@@ -25,12 +25,11 @@ constexpr int64_t kRowBlock = 32;
 kernels::WeightView page_view(const MlaShape& shape, const MlaSequence& s, int64_t page,
                               int64_t n) {
   const int64_t width = shape.cache_width();
-  return {
-      .format = s.dtype == DType::kF32 ? kernels::WeightFormat::kF32 : kernels::WeightFormat::kBF16,
-      .data = s.pages[page],
-      .rows = n,
-      .cols = width,
-      .row_stride = width};
+  return {.format = s.dtype == DType::kF32 ? DType::kF32 : DType::kBF16,
+          .data = s.pages[page],
+          .rows = n,
+          .cols = width,
+          .row_stride = width};
 }
 
 // Scales the scores [n] of one query against the keys from `first_key` on, and masks those it does

@@ -1,7 +1,10 @@
 #include "dsv3/tensor.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <numeric>
 
 #include "base/error.h"
@@ -9,18 +12,12 @@
 namespace dsv3 {
 namespace {
 
-struct DTypeInfo {
-  size_t size;
-  std::string_view name;
+constexpr std::string_view kNames[] = {
+    "F64",  "F32",  "F16",  "BF16", "F8_E4M3", "F8_E8M0", "I64",    "I32",
+    "I16",  "I8",   "U8",   "BOOL", "Q4_0",    "Q4_1",    "Q5_0",   "Q5_1",
+    "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K",    "Q6_K",    "IQ4_NL", "IQ4_XS",
 };
-
-const DTypeInfo& info(DType dtype) {
-  static constexpr DTypeInfo kInfo[] = {
-      {8, "F64"}, {4, "F32"}, {2, "F16"}, {2, "BF16"}, {1, "F8_E4M3"}, {1, "F8_E8M0"},
-      {8, "I64"}, {4, "I32"}, {2, "I16"}, {1, "I8"},   {1, "U8"},      {1, "BOOL"},
-  };
-  return kInfo[static_cast<size_t>(dtype)];
-}
+static_assert(std::size(kNames) == kDTypes);
 
 template <typename T>
 bool holds(DType dtype) {
@@ -29,14 +26,30 @@ bool holds(DType dtype) {
   if constexpr (std::is_same_v<T, int64_t>) return dtype == DType::kI64;
   if constexpr (std::is_same_v<T, int32_t>) return dtype == DType::kI32;
   if constexpr (std::is_same_v<T, uint16_t>) return dtype == DType::kF16 || dtype == DType::kBF16;
-  if constexpr (std::is_same_v<T, uint8_t>) return dtype_size(dtype) == 1;
+  if constexpr (std::is_same_v<T, uint8_t>) {
+    const DTypeBlock block = dtype_block(dtype);
+    return block.elements == 1 && block.bytes == 1;
+  }
   return false;
 }
 
 }  // namespace
 
-size_t dtype_size(DType dtype) { return info(dtype).size; }
-std::string_view dtype_name(DType dtype) { return info(dtype).name; }
+size_t dtype_size(DType dtype) {
+  if (is_block_format(dtype)) fail("single elements of {} have no size", dtype_name(dtype));
+  return dtype_block(dtype).bytes;
+}
+std::string_view dtype_name(DType dtype) { return kNames[static_cast<size_t>(dtype)]; }
+
+std::optional<DType> dtype_from_name(std::string_view name) {
+  const auto equal = [](char a, char b) {
+    return std::toupper(static_cast<unsigned char>(a)) == static_cast<unsigned char>(b);
+  };
+  for (int i = 0; i < kDTypes; ++i) {
+    if (std::ranges::equal(name, kNames[i], equal)) return static_cast<DType>(i);
+  }
+  return std::nullopt;
+}
 
 std::string shape_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
@@ -139,8 +152,7 @@ Tensor Tensor::slice(int64_t begin, int64_t end) const {
   Tensor t = *this;
   t.shape_[0] = end - begin;
   const int64_t row = shape_[0] == 0 ? 0 : numel() / shape_[0];
-  t.data_ =
-      static_cast<const std::byte*>(data_) + begin * row * static_cast<int64_t>(dtype_size(dtype_));
+  t.data_ = static_cast<const std::byte*>(data_) + dtype_bytes(dtype_, begin * row);
   return t;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/block_decode/block_decode.h"
 #include "kernels/scratch.h"
 #include "kernels/simd.h"
 
@@ -176,13 +177,17 @@ void decode_format(const WeightView& w, float* out, int64_t ld) {
 }
 
 void decode_impl(const WeightView& w, float* out, int64_t ld) {
+  if (is_block_format(w.format)) {
+    for (int64_t r = 0; r < w.rows; ++r) decode_blocks(w.format, w.row(r), w.cols, out + r * ld);
+    return;
+  }
   if (!has_vector_segments(w)) return decode_ref(w, out, ld);
   with_format(w, [&](auto format) HWY_ATTR { decode_format<decltype(format)>(w, out, ld); });
 }
 
 void gemm_nt_impl(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc) {
-  if (w.format == WeightFormat::kF32) return gemm_nt_format<FormatF32>(m, a, w, c, ldc);
-  if (m < kDecodeFrom && has_vector_segments(w)) {
+  if (w.format == DType::kF32) return gemm_nt_format<FormatF32>(m, a, w, c, ldc);
+  if (m < kDecodeFrom && has_vector_segments(w) && !is_block_format(w.format)) {
     with_format(w,
                 [&](auto format) HWY_ATTR { gemm_nt_format<decltype(format)>(m, a, w, c, ldc); });
     return;
@@ -257,7 +262,7 @@ void gemm_nn_impl(int64_t m, const ActivationRows& a, const WeightView& w, float
                   bool accumulate) {
   static thread_local Scratch scratch;
   WeightView f32 = w;
-  if (w.format != WeightFormat::kF32) {
+  if (w.format != DType::kF32) {
     float* decoded = scratch.get(w.rows * w.cols);
     decode_impl(w, decoded, w.cols);
     f32 = f32_view(decoded, w.rows, w.cols, w.cols);

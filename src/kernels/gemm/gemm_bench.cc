@@ -10,7 +10,7 @@
 namespace dsv3::kernels {
 namespace {
 
-void gemm_nt(benchmark::State& state, WeightFormat format) {
+void gemm_nt(benchmark::State& state, DType format) {
   const int64_t m = state.range(0), k = state.range(1), tile = 32;
   WeightView w{.format = format, .rows = (256 << 20) / (k * 2), .cols = k, .row_stride = k};
   // 0x38: small finite numbers in every format.
@@ -35,9 +35,9 @@ void shapes(benchmark::internal::Benchmark* b) {
     for (const int64_t m : {1, 4, 16, 128}) b->Args({m, k});
   }
 }
-BENCHMARK_CAPTURE(gemm_nt, f32, WeightFormat::kF32)->Apply(shapes);
-BENCHMARK_CAPTURE(gemm_nt, bf16, WeightFormat::kBF16)->Apply(shapes);
-BENCHMARK_CAPTURE(gemm_nt, e4m3, WeightFormat::kF8E4M3)->Apply(shapes);
+BENCHMARK_CAPTURE(gemm_nt, f32, DType::kF32)->Apply(shapes);
+BENCHMARK_CAPTURE(gemm_nt, bf16, DType::kBF16)->Apply(shapes);
+BENCHMARK_CAPTURE(gemm_nt, e4m3, DType::kF8E4M3)->Apply(shapes);
 
 }  // namespace
 }  // namespace dsv3::kernels

@@ -1,5 +1,7 @@
 #include <cstring>
+#include <vector>
 
+#include "formats/block_format.h"
 #include "formats/float_formats.h"
 #include "kernels/gemm/gemm.h"
 
@@ -16,18 +18,24 @@ T load(const WeightView& w, int64_t r, int64_t c) {
 
 float element(const WeightView& w, int64_t r, int64_t c) {
   switch (w.format) {
-    case WeightFormat::kF32:
+    case DType::kF32:
       return load<float>(w, r, c);
-    case WeightFormat::kF16:
+    case DType::kF16:
       return formats::f16_to_float(load<uint16_t>(w, r, c));
-    case WeightFormat::kBF16:
+    case DType::kBF16:
       return formats::bf16_to_float(load<uint16_t>(w, r, c));
-    case WeightFormat::kF8E4M3: {
+    case DType::kF8E4M3: {
       const int64_t block = (w.first_row + r) / w.block_rows * w.scale_stride + c / w.block_cols;
       return formats::e4m3_to_float(load<uint8_t>(w, r, c)) * w.scale[block];
     }
+    default: {
+      const formats::BlockFormat& format = formats::block_format(w.format);
+      std::vector<float> block(format.elements);
+      format.decode(w.at(r * w.row_stride + c / format.elements * format.elements), format.elements,
+                    block.data());
+      return block[c % format.elements];
+    }
   }
-  return 0;
 }
 
 const float* activation_row(const ActivationRows& a, int64_t i) {

@@ -21,29 +21,29 @@ struct RandomWeight {
   std::vector<float> scales;
   WeightView view;
 
-  RandomWeight(WeightFormat format, int64_t rows, int64_t cols, int64_t block, std::mt19937& rng) {
+  RandomWeight(DType format, int64_t rows, int64_t cols, int64_t block, std::mt19937& rng) {
     view.format = format;
     view.rows = rows;
     view.cols = cols;
     view.row_stride = cols + 3;
     const int64_t count = rows * view.row_stride;
-    bytes.resize((1 + count) * view.element_size());
-    view.data = bytes.data() + view.element_size();
+    bytes.resize((1 + count) * dtype_size(format));
+    view.data = bytes.data() + dtype_size(format);
     std::normal_distribution<float> normal;
     for (int64_t i = 0; i < count; ++i) {
       const float x = normal(rng);
-      std::byte* at = bytes.data() + (1 + i) * view.element_size();
-      if (format == WeightFormat::kF32) {
+      std::byte* at = bytes.data() + (1 + i) * dtype_size(format);
+      if (format == DType::kF32) {
         std::memcpy(at, &x, 4);
-      } else if (format == WeightFormat::kF8E4M3) {
+      } else if (format == DType::kF8E4M3) {
         *at = static_cast<std::byte>(formats::float_to_e4m3(x * 30));
       } else {
         const uint16_t half =
-            format == WeightFormat::kF16 ? formats::float_to_f16(x) : formats::float_to_bf16(x);
+            format == DType::kF16 ? formats::float_to_f16(x) : formats::float_to_bf16(x);
         std::memcpy(at, &half, 2);
       }
     }
-    if (format == WeightFormat::kF8E4M3) {
+    if (format == DType::kF8E4M3) {
       view.block_rows = view.block_cols = block;
       view.scale_stride = (cols + block - 1) / block;
       scales.resize((rows + block - 1) / block * view.scale_stride);
@@ -53,8 +53,7 @@ struct RandomWeight {
   }
 };
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
-                                     WeightFormat::kF8E4M3};
+constexpr DType kFormats[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3};
 
 std::vector<float> random_floats(int64_t n, std::mt19937& rng) {
   std::normal_distribution<float> normal;
@@ -77,7 +76,7 @@ class GemmTest : public testing::TestWithParam<std::string> {
 
 TEST_P(GemmTest, NtEqualsReference) {
   std::mt19937 rng(7);
-  for (const WeightFormat format : kFormats) {
+  for (const DType format : kFormats) {
     for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{{0, 3, 5},
                                                                      {1, 1, 1},
                                                                      {1, 9, 16},
@@ -115,7 +114,7 @@ TEST_P(GemmTest, NtEqualsReference) {
 
 TEST_P(GemmTest, NnEqualsReference) {
   std::mt19937 rng(8);
-  for (const WeightFormat format : kFormats) {
+  for (const DType format : kFormats) {
     for (const auto& [m, k, n] : std::vector<std::array<int64_t, 3>>{{1, 1, 1},
                                                                      {1, 16, 40},
                                                                      {2, 7, 31},
@@ -140,7 +139,7 @@ TEST_P(GemmTest, NnEqualsReference) {
 
 TEST_P(GemmTest, DecodeIsExact) {
   std::mt19937 rng(9);
-  for (const WeightFormat format : kFormats) {
+  for (const DType format : kFormats) {
     for (const int64_t block : {16, 128, 10}) {
       RandomWeight w(format, 37, 150, block, rng);
       const WeightView part = w.view.slice_rows(5, 31);
@@ -156,7 +155,7 @@ TEST_P(GemmTest, EveryE4M3CodeDecodesAndNanStaysNan) {
   std::vector<uint8_t> codes(256);
   for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
   const float scale[2] = {1.0f, 0.5f};
-  const WeightView w{WeightFormat::kF8E4M3, codes.data(), 1, 256, 256, scale, 2, 128, 128, 0};
+  const WeightView w{DType::kF8E4M3, codes.data(), 1, 256, 256, scale, 2, 128, 128, 0};
   std::vector<float> found(256);
   decode(w, found.data(), 256);
   for (int i = 0; i < 256; ++i) {
@@ -172,7 +171,7 @@ TEST_P(GemmTest, EveryE4M3CodeDecodesAndNanStaysNan) {
 // What makes a token's logits independent of its neighbours in the batch.
 TEST_P(GemmTest, ARowsResultDoesNotDependOnTheOtherRows) {
   std::mt19937 rng(10);
-  for (const WeightFormat format : kFormats) {
+  for (const DType format : kFormats) {
     RandomWeight w(format, 45, 333, 128, rng);
     const auto a = random_floats(20 * 333, rng);
     std::vector<float> together(20 * 45), alone(45);
