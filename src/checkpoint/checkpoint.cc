@@ -107,7 +107,7 @@ std::vector<std::pair<std::string, std::string>> read_index(const fs::path& path
 
 /// What a folder without a checkpoint of ours holds instead, for the message.
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
-  std::vector<std::string> shards, others, foreign;
+  std::vector<std::string> shards, others, gguf, foreign;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     const std::string extension = entry.path().extension().string();
@@ -115,9 +115,11 @@ std::vector<std::pair<std::string, std::string>> read_index(const fs::path& path
       shards.push_back(name);
     } else if (extension == ".safetensors") {
       others.push_back(name);
-    } else if (extension == ".bin" || extension == ".gguf" || extension == ".pt" ||
-               extension == ".pth" || extension == ".ckpt" || extension == ".h5" ||
-               extension == ".msgpack" || extension == ".npz") {
+    } else if (extension == ".gguf") {
+      gguf.push_back(name);
+    } else if (extension == ".bin" || extension == ".pt" || extension == ".pth" ||
+               extension == ".ckpt" || extension == ".h5" || extension == ".msgpack" ||
+               extension == ".npz") {
       foreign.push_back(name);
     }
   }
@@ -136,6 +138,9 @@ std::vector<std::pair<std::string, std::string>> read_index(const fs::path& path
   }
   if (!others.empty()) {
     fail("{}, found {}; to open such a file, give its own path", expected, list(others));
+  }
+  if (!gguf.empty()) {
+    fail("{}, found {}; to open a GGUF file, give its own path", expected, list(gguf));
   }
   if (!foreign.empty()) {
     fail("{}, found weights in other formats: {}; convert them to safetensors first", expected,
@@ -156,12 +161,18 @@ Checkpoint Checkpoint::open(const fs::path& path, Mode mode) {
 
   Checkpoint c;
   c.path_ = path;
+  if (is_gguf_file(path)) {
+    auto files = open_gguf_model(path, mode == Mode::kHeaderOnly);
+    c.gguf_ = files[0];
+    c.shards_.assign(files.begin(), files.end());
+    c.add_all_tensors();
+    return c;
+  }
   const bool is_folder = fs::is_directory(path, ec);
   const fs::path single = is_folder ? path / kSingleFileName : path;
   if (!is_folder || fs::exists(single, ec)) {
     c.shards_.push_back(open_file(single));
-    for (const TensorEntry& t : c.shards_[0]->tensors()) c.add(t.name, 0);
-    std::sort(c.names_.begin(), c.names_.end());
+    c.add_all_tensors();
     return c;
   }
   const fs::path index = path / kIndexName;
@@ -202,6 +213,13 @@ Checkpoint Checkpoint::open(const fs::path& path, Mode mode) {
   return c;
 }
 
+void Checkpoint::add_all_tensors() {
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    for (const TensorEntry& t : shards_[i]->tensors()) add(t.name, i);
+  }
+  std::sort(names_.begin(), names_.end());
+}
+
 void Checkpoint::add(const std::string& name, size_t shard) {
   index_.emplace(name, shard);
   names_.push_back(name);
@@ -211,7 +229,7 @@ void Checkpoint::add(const std::string& name, size_t shard) {
 std::optional<TensorInfo> Checkpoint::find(std::string_view name) const {
   const auto at = index_.find(std::string(name));
   if (at == index_.end()) return std::nullopt;
-  const SafetensorsFile& shard = *shards_[at->second];
+  const WeightFile& shard = *shards_[at->second];
   const TensorEntry& entry = *shard.find(name);
   return TensorInfo{shard.path().filename().string(), entry.dtype, entry.shape, entry.bytes};
 }

@@ -11,7 +11,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "checkpoint/gguf.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/weight_file.h"
 #include "dsv3/tensor.h"
 
 namespace dsv3 {
@@ -24,8 +26,9 @@ struct TensorInfo {
   uint64_t bytes = 0;
 };
 
-/// The weights of a model: one safetensors file, or shards and their index. Immutable after `open`,
-/// so that any thread may use it; copies share the open files.
+/// The weights of a model: one safetensors file, or shards and their index, or a GGUF file, or all
+/// files of a split GGUF model. Immutable after `open`, so that any thread may use it; copies share
+/// the open files.
 class Checkpoint {
  public:
   enum class Mode {
@@ -34,9 +37,10 @@ class Checkpoint {
   };
 
   /// `path`: a folder with model.safetensors or model.safetensors.index.json (in this order of
-  /// preference, as in transformers), or a *.safetensors file. Every shard that the index names is
-  /// opened and checked; throws Error naming all missing shards, tensors that are not in the shard
-  /// the index says, or what a folder without safetensors holds instead.
+  /// preference, as in transformers), a *.safetensors file, or a GGUF file. Every shard that the
+  /// index names, or every file of a split GGUF, is opened and checked; throws Error naming all
+  /// missing shards, tensors that are not in the shard the index says, or what a folder without
+  /// safetensors holds instead. A GGUF's tensors keep the names that they have in the file.
   static Checkpoint open(const std::filesystem::path& path, Mode mode = Mode::kMapped);
 
   const std::filesystem::path& path() const { return path_; }
@@ -49,13 +53,18 @@ class Checkpoint {
   /// Of the elements of all tensors.
   uint64_t total_bytes() const { return total_bytes_; }
   /// The open files, in the order of their names.
-  const std::vector<std::shared_ptr<const SafetensorsFile>>& shards() const { return shards_; }
+  const std::vector<std::shared_ptr<const WeightFile>>& shards() const { return shards_; }
+  /// The keys of a GGUF file, of the first if there are several; nullptr for safetensors.
+  const GgufMetadata* gguf_metadata() const { return gguf_ ? &gguf_->metadata() : nullptr; }
 
  private:
   void add(const std::string& name, size_t shard);
+  /// Of all shards.
+  void add_all_tensors();
 
   std::filesystem::path path_;
-  std::vector<std::shared_ptr<const SafetensorsFile>> shards_;
+  std::vector<std::shared_ptr<const WeightFile>> shards_;
+  std::shared_ptr<const GgufFile> gguf_;           // the first shard if it is one
   std::unordered_map<std::string, size_t> index_;  // name to shard
   std::vector<std::string> names_;
   uint64_t total_bytes_ = 0;

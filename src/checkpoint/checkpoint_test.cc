@@ -91,7 +91,7 @@ TEST(CheckpointTest, ShardsSplitBetweenAWeightAndItsScale) {
   const Json index = read_json_file(folder / kIndexName);
   EXPECT_EQ(index["metadata"]["total_size"], 168);
   EXPECT_EQ(index["weight_map"]["layers.0.weight"], "model-00001-of-00004.safetensors");
-  EXPECT_EQ(c.shards()[0]->metadata().at("format"), "pt");
+  EXPECT_EQ(SafetensorsFile::open(c.shards()[0]->path())->metadata().at("format"), "pt");
 }
 
 TEST(CheckpointTest, HeaderOnlyModeKnowsShapes) {
@@ -171,8 +171,10 @@ TEST(CheckpointTest, FoldersWithoutSafetensorsSayWhatTheyHold) {
   expect_error([&] { Checkpoint::open(folder / "absent"); }, {"absent", "no such file or folder"});
   expect_error(open, {"model.safetensors", "index.json", "no weights"});
   write_bytes(folder / "pytorch_model.bin", "x");
+  write_bytes(folder / "model.ckpt", "x");
+  expect_error(open, {"model.safetensors", "pytorch_model.bin", "model.ckpt", "other formats"});
   write_bytes(folder / "q4.gguf", "x");
-  expect_error(open, {"model.safetensors", "pytorch_model.bin", "q4.gguf", "other formats"});
+  expect_error(open, {"found q4.gguf; to open a GGUF file, give its own path"});
   write_bytes(folder / "adapter.safetensors", "x");
   expect_error(open, {"adapter.safetensors", "own path"});
   write_bytes(folder / "model-00001-of-00002.safetensors", "x");

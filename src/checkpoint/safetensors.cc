@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <unordered_map>
 
 #include "base/json.h"
 
@@ -10,10 +11,8 @@ namespace dsv3 {
 
 SafetensorsFile::SafetensorsFile(std::filesystem::path path, SafetensorsHeader header,
                                  std::shared_ptr<const MappedFile> mapping)
-    : path_(std::move(path)), header_(std::move(header)), mapping_(std::move(mapping)) {
-  index_.reserve(header_.tensors.size());
-  for (size_t i = 0; i < header_.tensors.size(); ++i) index_.emplace(header_.tensors[i].name, i);
-}
+    : WeightFile(std::move(path), std::move(header.tensors), std::move(mapping)),
+      metadata_(std::move(header.metadata)) {}
 
 std::shared_ptr<const SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path) {
   auto mapping = MappedFile::open(path);
@@ -26,26 +25,6 @@ std::shared_ptr<const SafetensorsFile> SafetensorsFile::open_header_only(
     const std::filesystem::path& path) {
   return std::shared_ptr<const SafetensorsFile>(
       new SafetensorsFile(path, read_safetensors_header(path), nullptr));
-}
-
-const TensorEntry* SafetensorsFile::find(std::string_view name) const {
-  const auto at = index_.find(name);
-  return at == index_.end() ? nullptr : &header_.tensors[at->second];
-}
-
-Tensor SafetensorsFile::tensor(std::string_view name) const {
-  const TensorEntry* entry = find(name);
-  if (entry == nullptr) fail("{}: no tensor '{}'", path_.string(), name);
-  if (mapping_ == nullptr) {
-    fail("{}: tensor '{}': only the header was opened", path_.string(), name);
-  }
-  const std::byte* data = mapping_->data() + entry->offset;
-  if (reinterpret_cast<uintptr_t>(data) % dtype_size(entry->dtype) == 0) {
-    return Tensor::wrap(entry->dtype, entry->shape, data, mapping_);
-  }
-  Tensor copy = Tensor::empty(entry->dtype, entry->shape);
-  if (entry->bytes > 0) std::memcpy(copy.mutable_raw(), data, entry->bytes);
-  return copy;
 }
 
 SafetensorsLayout lay_out_safetensors(std::vector<TensorEntry> tensors,

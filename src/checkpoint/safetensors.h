@@ -8,25 +8,15 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
-#include "base/file.h"
+#include "checkpoint/weight_file.h"
 #include "dsv3/tensor.h"
 
 // The safetensors format: 8 bytes with the length of the header (little endian), the header (a JSON
 // object from tensor name to dtype, shape and data_offsets), then the data of all tensors without
 // gaps, row-major and little endian.
 namespace dsv3 {
-
-/// One tensor as the header describes it.
-struct TensorEntry {
-  std::string name;
-  DType dtype = DType::kF32;
-  Shape shape;
-  uint64_t offset = 0;  ///< of its first byte, from the beginning of the file
-  uint64_t bytes = 0;
-};
 
 using SafetensorsMetadata = std::map<std::string, std::string>;
 
@@ -43,33 +33,21 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
 /// The header of a file on disk; reads nothing else, but checks the size of the file.
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 
-/// An open file. Immutable, so that any thread may use it.
-class SafetensorsFile {
+/// An open file.
+class SafetensorsFile final : public WeightFile {
  public:
   /// Maps the file; nothing but the header is read until a tensor is looked at.
   static std::shared_ptr<const SafetensorsFile> open(const std::filesystem::path& path);
   /// Names, types and shapes only: `tensor` throws.
   static std::shared_ptr<const SafetensorsFile> open_header_only(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return path_; }
-  /// In the order of the data.
-  const std::vector<TensorEntry>& tensors() const { return header_.tensors; }
-  const SafetensorsMetadata& metadata() const { return header_.metadata; }
-  /// nullptr if the file has no such tensor.
-  const TensorEntry* find(std::string_view name) const;
-  /// The tensor's bytes in the mapped file, which the result keeps alive; a copy if they are not
-  /// aligned to the element type. Throws Error if there is no such tensor.
-  Tensor tensor(std::string_view name) const;
+  const SafetensorsMetadata& metadata() const { return metadata_; }
 
  private:
   SafetensorsFile(std::filesystem::path path, SafetensorsHeader header,
                   std::shared_ptr<const MappedFile> mapping);
 
-  std::filesystem::path path_;
-  SafetensorsHeader header_;
-  std::unordered_map<std::string_view, size_t>
-      index_;                                  // into header_.tensors, whose names it views
-  std::shared_ptr<const MappedFile> mapping_;  // absent: header only
+  SafetensorsMetadata metadata_;
 };
 
 struct NamedTensor {
