@@ -42,7 +42,7 @@ void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t c
   const Matrix c_kv = kv.columns(0, s.kv_lora_rank);
   ops::rms_norm(c_kv, w.kv_a_layernorm, kLatentNormEps, c_kv);
   // The latent is used for nothing but as the input of kv_b_proj, so it is quantised once, here.
-  if (fp8 != ops::Fp8Activations::kNone && w.kv_b_proj.is_fp8())
+  if (fp8 != ops::Fp8Activations::kNone && w.kv_up.kv_b_proj.is_fp8())
     ops::fake_quantize(c_kv, fp8, c_kv);
   ops::rotate(context.rotary, context.config.rope_interleave, kv, 1, 0, s.kv_lora_rank);
 
@@ -81,7 +81,7 @@ void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_
   }
   const Matrix heads(out_scratch.get(x.rows * s.num_heads * s.v_head_dim), x.rows,
                      s.num_heads * s.v_head_dim);
-  ops::mla_attention(s, context.options.mla_form, q, w.kv_b_proj, sequences, heads);
+  ops::mla_attention(s, context.options.mla_form, q, w.kv_up, sequences, heads);
   ops::linear(heads, w.o_proj, y, context.options.fp8_activations);
 }
 

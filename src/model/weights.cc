@@ -45,7 +45,8 @@ class Enumerator {
     if (c_.attention_bias) bias(name + ".kv_a_proj_with_mqa", kv_a, w.kv_a_proj_with_mqa);
     norm(name + ".kv_a_layernorm", c_.kv_lora_rank, w.kv_a_layernorm);
     linear(name + ".kv_b_proj", heads * (c_.qk_nope_head_dim + c_.v_head_dim), c_.kv_lora_rank,
-           w.kv_b_proj);
+           w.kv_up.kv_b_proj);
+    slots_.back().kv_up = &w.kv_up;
     linear(name + ".o_proj", c_.hidden_size, heads * c_.v_head_dim, w.o_proj);
     if (c_.attention_bias) bias(name + ".o_proj", c_.hidden_size, w.o_proj);
   }

@@ -8,6 +8,7 @@
 #include "dsv3/tensor.h"
 #include "ops/experts.h"
 #include "ops/linear.h"
+#include "ops/mla_attention.h"
 
 namespace dsv3::model {
 
@@ -19,8 +20,8 @@ struct MlaWeights {
   ops::LinearWeight q_b_proj;  ///< [heads * qk_head_dim, q_lora_rank]
   ops::LinearWeight kv_a_proj_with_mqa;  ///< [kv_lora_rank + qk_rope_head_dim, hidden]
   Tensor kv_a_layernorm;                 ///< [kv_lora_rank]
-  ops::LinearWeight kv_b_proj;  ///< [heads * (qk_nope_head_dim + v_head_dim), kv_lora_rank]
-  ops::LinearWeight o_proj;     ///< [hidden, heads * v_head_dim]
+  ops::LatentUpProjection kv_up;         ///< kv_b_proj
+  ops::LinearWeight o_proj;              ///< [hidden, heads * v_head_dim]
 };
 
 /// Mixture of experts (report 2.1.2; DeepseekV3MoE).
@@ -82,6 +83,8 @@ struct TensorSlot {
   Tensor* tensor;
   ops::LinearWeight* linear =
       nullptr;  ///< the weight it belongs to, where FP8 scales go; null for norms and biases
+  /// For kv_b_proj: where its two halves go if the checkpoint has these instead.
+  ops::LatentUpProjection* kv_up = nullptr;
   bool optional = false;  ///< may be missing (copies in MTP modules)
   bool in_trunk = true;   ///< belongs to DeepseekV3Model, where files may lack the "model." prefix
 };

@@ -98,6 +98,51 @@ void finish_attentions(float* scores, int64_t n, float maximum, float sum) {
   for (int64_t j = 0; j < n; ++j) scores[j] = sum == 0 ? 0.0f : std::exp(scores[j] - maximum) / sum;
 }
 
+// The weights of one head.
+class HeadUpProjection {
+ public:
+  HeadUpProjection(const MlaShape& shape, const LatentUpProjection& up, int64_t head)
+      : nope_(shape.qk_nope_head_dim), split_(up.is_split()) {
+    const int64_t rank = shape.kv_lora_rank, v_dim = shape.v_head_dim;
+    if (split_) {
+      w_uk_ = up.k_b_proj.view().slice_rows(head * rank, (head + 1) * rank);
+      w_uv_ = up.v_b_proj.view().slice_rows(head * v_dim, (head + 1) * v_dim);
+    } else {
+      const int64_t begin = head * shape.kv_head_rows();
+      both_ = up.kv_b_proj.view().slice_rows(begin, begin + shape.kv_head_rows());
+      w_uk_ = both_.slice_rows(0, nope_);
+      w_uv_ = both_.slice_rows(nope_, shape.kv_head_rows());
+    }
+  }
+
+  // Queries [m, qk_nope_head_dim] taken into the latent space: out [m, kv_lora_rank].
+  void absorb(int64_t m, const kernels::ActivationRows& q_nope, float* out, int64_t ldc) const {
+    if (split_) {
+      kernels::gemm_nt(m, q_nope, w_uk_, out, ldc);
+    } else {
+      kernels::gemm_nn(m, q_nope, w_uk_, out, ldc, false);
+    }
+  }
+  // Weighted sums of latents [m, kv_lora_rank] to values: out [m, v_head_dim].
+  void values(int64_t m, const kernels::ActivationRows& latents, float* out, int64_t ldc) const {
+    kernels::gemm_nt(m, latents, w_uv_, out, ldc);
+  }
+  // Latents [m, kv_lora_rank] to k_nope and v beside each other: out [m, kv_head_rows].
+  void expand(int64_t m, const kernels::ActivationRows& latents, float* out, int64_t ldc) const {
+    if (split_) {
+      kernels::gemm_nn(m, latents, w_uk_, out, ldc, false);
+      kernels::gemm_nt(m, latents, w_uv_, out + nope_, ldc);
+    } else {
+      kernels::gemm_nt(m, latents, both_, out, ldc);
+    }
+  }
+
+ private:
+  int64_t nope_;
+  bool split_;
+  kernels::WeightView w_uk_, w_uv_, both_;
+};
+
 // ---- absorbed ----
 
 // Rows [begin, end) of one sequence's (query, head) pairs, query-major.
@@ -189,11 +234,10 @@ void absorbed_block_by_splits(const MlaShape& shape, const RowBlock& block, cons
 
 }  // namespace
 
-void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LinearWeight& kv_b_proj,
+void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
                             std::span<const MlaSequence> sequences, Matrix out) {
   static thread_local kernels::Scratch scratch;
   const int64_t heads = shape.num_heads, width = shape.cache_width(), rank = shape.kv_lora_rank;
-  const kernels::WeightView kv_b = kv_b_proj.view();
   float* latent_q = scratch.get(q.rows * heads * (width + rank));
   float* latent_out = latent_q + q.rows * heads * width;
 
@@ -209,12 +253,11 @@ void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LinearWeight&
 
   // q_nope W_UK beside the rotated part: a query that is compared with cached rows as they are.
   thread_pool().parallel_for(heads, [&](int64_t h) {
-    const kernels::WeightView w_uk = kv_b.slice_rows(
-        h * shape.kv_head_rows(), h * shape.kv_head_rows() + shape.qk_nope_head_dim);
+    const HeadUpProjection head(shape, up, h);
     for (const auto& [begin, end] : row_ranges) {
       const float* head_q = q.row(begin) + h * shape.qk_head_dim();
       float* to = latent_q + (begin * heads + h) * width;
-      kernels::gemm_nn(end - begin, {head_q, q.stride}, w_uk, to, heads * width, false);
+      head.absorb(end - begin, {head_q, q.stride}, to, heads * width);
       for (int64_t i = 0; i < end - begin; ++i) {
         std::copy_n(head_q + i * q.stride + shape.qk_nope_head_dim, shape.qk_rope_head_dim,
                     to + i * heads * width + rank);
@@ -241,11 +284,10 @@ void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LinearWeight&
   }
 
   thread_pool().parallel_for(heads, [&](int64_t h) {
-    const int64_t v_begin = h * shape.kv_head_rows() + shape.qk_nope_head_dim;
-    const kernels::WeightView w_uv = kv_b.slice_rows(v_begin, v_begin + shape.v_head_dim);
+    const HeadUpProjection head(shape, up, h);
     for (const auto& [begin, end] : row_ranges) {
-      kernels::gemm_nt(end - begin, {latent_out + (begin * heads + h) * rank, heads * rank}, w_uv,
-                       out.row(begin) + h * shape.v_head_dim, out.stride);
+      head.values(end - begin, {latent_out + (begin * heads + h) * rank, heads * rank},
+                  out.row(begin) + h * shape.v_head_dim, out.stride);
     }
   });
 }
@@ -256,11 +298,11 @@ namespace {
 
 // One head of one sequence: its keys and values are formed from kSplitTokens latents at a time, in
 // memory that stays in the cache of the core, and go over all queries.
-void expanded_head(const MlaShape& shape, Matrix q, const kernels::WeightView& kv_b,
+void expanded_head(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
                    const MlaSequence& s, int64_t h, Matrix out) {
   static thread_local kernels::Scratch scratch;
   const int64_t kv_rows = shape.kv_head_rows(), rank = shape.kv_lora_rank, v_dim = shape.v_head_dim;
-  const kernels::WeightView w = kv_b.slice_rows(h * kv_rows, (h + 1) * kv_rows);
+  const HeadUpProjection head(shape, up, h);
   const int64_t running_floats = Running::floats(s.n_queries, v_dim);
   float* memory = scratch.get(running_floats + kPageTokens * rank + kSplitTokens * kv_rows +
                               2 * kRowBlock * kPageTokens);
@@ -279,7 +321,7 @@ void expanded_head(const MlaShape& shape, Matrix q, const kernels::WeightView& k
       const kernels::WeightView c_kv =
           page_view(shape, s, key / kPageTokens, n).slice_cols(0, rank);
       kernels::decode(c_kv, latents, rank);
-      kernels::gemm_nt(n, {latents, rank}, w, kv + (key - split) * kv_rows, kv_rows);
+      head.expand(n, {latents, rank}, kv + (key - split) * kv_rows, kv_rows);
     }
     for (int64_t query = 0; query < s.n_queries; query += kRowBlock) {
       const int64_t rows = std::min(kRowBlock, s.n_queries - query);
@@ -322,12 +364,11 @@ void expanded_head(const MlaShape& shape, Matrix q, const kernels::WeightView& k
 
 }  // namespace
 
-void mla_attention_expanded(const MlaShape& shape, Matrix q, const LinearWeight& kv_b_proj,
+void mla_attention_expanded(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
                             std::span<const MlaSequence> sequences, Matrix out) {
-  const kernels::WeightView kv_b = kv_b_proj.view();
   const int64_t heads = shape.num_heads;
   thread_pool().parallel_for(static_cast<int64_t>(sequences.size()) * heads, [&](int64_t i) {
-    expanded_head(shape, q, kv_b, sequences[i / heads], i % heads, out);
+    expanded_head(shape, q, up, sequences[i / heads], i % heads, out);
   });
 }
 
@@ -343,7 +384,7 @@ bool absorbed_is_cheaper(const MlaShape& shape, int64_t n_queries, int64_t n_key
   return absorbed <= expanded;
 }
 
-void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LinearWeight& kv_b_proj,
+void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LatentUpProjection& up,
                    std::span<const MlaSequence> sequences, Matrix out) {
   std::vector<MlaSequence> absorbed, expanded;
   for (const MlaSequence& s : sequences) {
@@ -352,8 +393,8 @@ void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LinearWe
         (form == MlaForm::kAuto && absorbed_is_cheaper(shape, s.n_queries, s.n_keys));
     (absorb ? absorbed : expanded).push_back(s);
   }
-  if (!absorbed.empty()) mla_attention_absorbed(shape, q, kv_b_proj, absorbed, out);
-  if (!expanded.empty()) mla_attention_expanded(shape, q, kv_b_proj, expanded, out);
+  if (!absorbed.empty()) mla_attention_absorbed(shape, q, up, absorbed, out);
+  if (!expanded.empty()) mla_attention_expanded(shape, q, up, expanded, out);
 }
 
 }  // namespace dsv3::ops

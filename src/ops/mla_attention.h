@@ -23,6 +23,18 @@ struct MlaShape {
   int64_t kv_head_rows() const { return qk_nope_head_dim + v_head_dim; }
 };
 
+/// What takes a latent to keys and values: W_UK and W_UV of all heads, in one of the two layouts
+/// that checkpoints have.
+struct LatentUpProjection {
+  /// [num_heads * kv_head_rows, kv_lora_rank]: rows of k_nope of a head, then its rows of v.
+  LinearWeight kv_b_proj;
+  /// Without kv_b_proj, as GGUF's attn_k_b and attn_v_b:
+  LinearWeight k_b_proj;  ///< [num_heads * kv_lora_rank, qk_nope_head_dim]: each W_UK transposed
+  LinearWeight v_b_proj;  ///< [num_heads * v_head_dim, kv_lora_rank]
+
+  bool is_split() const { return k_b_proj.defined(); }
+};
+
 /// Tokens in a page of the latent cache; also the tile of keys by which the softmax proceeds.
 inline constexpr int64_t kPageTokens = 64;
 
@@ -51,16 +63,16 @@ enum class MlaForm : uint8_t {
 
 /// Attention of all sequences' new tokens over their caches.
 /// q: [tokens, num_heads * qk_head_dim], a head's nope channels, then its rotated rope channels.
-/// kv_b_proj: [num_heads * kv_head_rows, kv_lora_rank]. out: [tokens, num_heads * v_head_dim].
+/// out: [tokens, num_heads * v_head_dim].
 /// The order of every sum depends only on the positions of the keys, not on the batch, the chunk or
 /// the number of threads; the two forms round differently.
-void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LinearWeight& kv_b_proj,
+void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LatentUpProjection& up,
                    std::span<const MlaSequence> sequences, Matrix out);
 
 /// The two forms by themselves, for sequences all computed the same way.
-void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LinearWeight& kv_b_proj,
+void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
                             std::span<const MlaSequence> sequences, Matrix out);
-void mla_attention_expanded(const MlaShape& shape, Matrix q, const LinearWeight& kv_b_proj,
+void mla_attention_expanded(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
                             std::span<const MlaSequence> sequences, Matrix out);
 
 /// True if the absorbed form takes fewer multiplications for this many new tokens and keys.

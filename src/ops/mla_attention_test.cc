@@ -14,7 +14,7 @@
 namespace dsv3::ops {
 namespace {
 
-using Attention = std::function<void(const MlaShape&, Matrix, const LinearWeight&,
+using Attention = std::function<void(const MlaShape&, Matrix, const LatentUpProjection&,
                                      std::span<const MlaSequence>, Matrix)>;
 const std::pair<const char*, Attention> kForms[] = {{"absorbed", mla_attention_absorbed},
                                                     {"expanded", mla_attention_expanded}};
@@ -201,7 +201,7 @@ TEST(MlaAttentionTest, BothFormsEqualThePlainOneAtEveryTileBoundary) {
         const Reference expected = reference(shape, q, decoded(kv_b), pages.latents(), sequence);
         for (const auto& [name, attention] : kForms) {
           Rows out(n_queries, shape.num_heads * shape.v_head_dim, NAN);
-          attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
+          attention(shape, q.matrix(), {kv_b}, std::span(&sequence, 1), out.matrix());
           expect_near(expected, out, 0,
                       fmt::format("{} {} heads {} keys {} queries {}", name, dtype_name(dtype),
                                   shape.num_heads, n_keys, n_queries));
@@ -227,8 +227,50 @@ TEST(MlaAttentionTest, Fp8ProjectionWithBlocksThatCutHeadsAndRank) {
   const Reference expected = reference(shape, q, decoded(kv_b), pages.latents(), sequence);
   for (const auto& [name, attention] : kForms) {
     Rows out(66, shape.num_heads * shape.v_head_dim, NAN);
-    attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
+    attention(shape, q.matrix(), {kv_b}, std::span(&sequence, 1), out.matrix());
     expect_near(expected, out, 0, name);
+  }
+}
+
+// GGUF's halves: W_UK of each head transposed, and W_UV.
+LatentUpProjection split(const MlaShape& shape, const Rows& kv_b) {
+  const int64_t rank = shape.kv_lora_rank, nope = shape.qk_nope_head_dim, v_dim = shape.v_head_dim;
+  LatentUpProjection up;
+  up.k_b_proj.weight = Tensor(DType::kF32, {shape.num_heads * rank, nope});
+  up.v_b_proj.weight = Tensor(DType::kF32, {shape.num_heads * v_dim, rank});
+  const std::span<float> k_b = up.k_b_proj.weight.as_mutable<float>();
+  const std::span<float> v_b = up.v_b_proj.weight.as_mutable<float>();
+  for (int64_t h = 0; h < shape.num_heads; ++h) {
+    for (int64_t i = 0; i < shape.kv_head_rows(); ++i) {
+      for (int64_t r = 0; r < rank; ++r) {
+        const float x = kv_b.data[(h * shape.kv_head_rows() + i) * rank + r];
+        if (i < nope) {
+          k_b[(h * rank + r) * nope + i] = x;
+        } else {
+          v_b[(h * v_dim + i - nope) * rank + r] = x;
+        }
+      }
+    }
+  }
+  return up;
+}
+
+TEST(MlaAttentionTest, ProjectionInTwoHalvesGivesTheSame) {
+  Random random(5);
+  const MlaShape& shape = kShapes[0];
+  const LinearWeight kv_b =
+      random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank);
+  const LatentUpProjection halves = split(shape, decoded(kv_b));
+  const Pages pages(shape, 130, DType::kF32, random);
+  for (const int64_t n_queries : {1, 66}) {
+    Rows q = random.rows(n_queries, shape.num_heads * shape.qk_head_dim());
+    const MlaSequence sequence = pages.sequence(0, n_queries);
+    const Reference expected = reference(shape, q, decoded(kv_b), pages.latents(), sequence);
+    for (const auto& [name, attention] : kForms) {
+      Rows out(n_queries, shape.num_heads * shape.v_head_dim, NAN);
+      attention(shape, q.matrix(), halves, std::span(&sequence, 1), out.matrix());
+      expect_near(expected, out, 0, name);
+    }
   }
 }
 
@@ -251,11 +293,11 @@ TEST(MlaAttentionTest, HiddenKeysGetNoWeight) {
     const Reference expected = reference(shape, q, decoded(kv_b), pages.latents(), sequence);
     for (const auto& [name, attention] : kForms) {
       Rows out(n_queries, shape.num_heads * shape.v_head_dim, NAN);
-      attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
+      attention(shape, q.matrix(), {kv_b}, std::span(&sequence, 1), out.matrix());
       expect_near(expected, out, 0, name);
       MlaSequence recorded = sequence;
       recorded.attentions = attentions.data();
-      attention(shape, q.matrix(), kv_b, std::span(&recorded, 1), out.matrix());
+      attention(shape, q.matrix(), {kv_b}, std::span(&recorded, 1), out.matrix());
       for (size_t i = 0; i < attentions.size(); ++i) {
         if (visible[i % n_keys] == 0) {
           ASSERT_EQ(attentions[i], 0.0f) << name;
@@ -277,7 +319,7 @@ TEST(MlaAttentionTest, AQueryThatSeesNothingGivesZeros) {
   Rows q = random.rows(2, shape.num_heads * shape.qk_head_dim());
   for (const auto& [name, attention] : kForms) {
     Rows out(2, shape.num_heads * shape.v_head_dim, NAN);
-    attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
+    attention(shape, q.matrix(), {kv_b}, std::span(&sequence, 1), out.matrix());
     for (const float x : out.data) EXPECT_EQ(x, 0.0f) << name;
   }
 }
@@ -298,8 +340,8 @@ TEST(MlaAttentionTest, RecordedWeightsAreCausalSumToOneAndDoNotChangeTheResult) 
         MlaSequence recorded = plain;
         recorded.attentions = weights.data();
         Rows out(n_queries, shape.num_heads * shape.v_head_dim), out_recorded = out;
-        attention(shape, q.matrix(), kv_b, std::span(&plain, 1), out.matrix());
-        attention(shape, q.matrix(), kv_b, std::span(&recorded, 1), out_recorded.matrix());
+        attention(shape, q.matrix(), {kv_b}, std::span(&plain, 1), out.matrix());
+        attention(shape, q.matrix(), {kv_b}, std::span(&recorded, 1), out_recorded.matrix());
         EXPECT_TRUE(same_bits(out.data, out_recorded.data)) << name;
         for (int64_t row = 0; row < shape.num_heads * n_queries; ++row) {
           const int64_t seen = n_keys - n_queries + row % n_queries + 1;
@@ -337,7 +379,7 @@ struct Prompt {
   std::vector<float> compute(const Attention& attention) {
     Rows out(length, shape.num_heads * shape.v_head_dim);
     const MlaSequence sequence = pages.sequence(0, length);
-    attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
+    attention(shape, q.matrix(), {kv_b}, std::span(&sequence, 1), out.matrix());
     return out.data;
   }
   std::vector<float> compute_in_chunks(const Attention& attention, int64_t chunk) {
@@ -345,7 +387,7 @@ struct Prompt {
     for (int64_t begin = 0; begin < length; begin += chunk) {
       const int64_t end = std::min(length, begin + chunk);
       const MlaSequence sequence = pages.sequence(end, 0, end - begin);
-      attention(shape, q.matrix().row_range(begin, end), kv_b, std::span(&sequence, 1),
+      attention(shape, q.matrix().row_range(begin, end), {kv_b}, std::span(&sequence, 1),
                 out.matrix().row_range(begin, end));
     }
     return out.data;
@@ -407,9 +449,9 @@ TEST(MlaAttentionTest, NeighboursInTheBatchChangeNothing) {
   Rows q = random.rows(tokens, shape.num_heads * shape.qk_head_dim());
   for (const auto& [name, attention] : kForms) {
     Rows together(tokens, shape.num_heads * shape.v_head_dim), alone = together;
-    attention(shape, q.matrix(), kv_b, sequences, together.matrix());
+    attention(shape, q.matrix(), {kv_b}, sequences, together.matrix());
     for (const MlaSequence& s : sequences)
-      attention(shape, q.matrix(), kv_b, std::span(&s, 1), alone.matrix());
+      attention(shape, q.matrix(), {kv_b}, std::span(&s, 1), alone.matrix());
     EXPECT_TRUE(same_bits(together.data, alone.data)) << name;
   }
 }
@@ -438,9 +480,9 @@ TEST(MlaAttentionTest, AutomaticFormComputesEachSequenceByItsOwnCheaperForm) {
   ASSERT_FALSE(absorbed_is_cheaper(shape, 200, 200));
   Rows q = random.rows(201, shape.num_heads * shape.qk_head_dim());
   Rows automatic(201, shape.num_heads * shape.v_head_dim), chosen = automatic;
-  mla_attention(shape, MlaForm::kAuto, q.matrix(), kv_b, sequences, automatic.matrix());
-  mla_attention_absorbed(shape, q.matrix(), kv_b, std::span(sequences, 1), chosen.matrix());
-  mla_attention_expanded(shape, q.matrix(), kv_b, std::span(sequences + 1, 1), chosen.matrix());
+  mla_attention(shape, MlaForm::kAuto, q.matrix(), {kv_b}, sequences, automatic.matrix());
+  mla_attention_absorbed(shape, q.matrix(), {kv_b}, std::span(sequences, 1), chosen.matrix());
+  mla_attention_expanded(shape, q.matrix(), {kv_b}, std::span(sequences + 1, 1), chosen.matrix());
   EXPECT_TRUE(same_bits(automatic.data, chosen.data));
 }
 
@@ -457,7 +499,7 @@ TEST(MlaAttentionTest, NotANumberShowsInTheResult) {
     for (int64_t h = 0; h < shape.num_heads; ++h) q.data[h * shape.qk_head_dim() + h] = NAN;
     for (const auto& [name, attention] : kForms) {
       Rows out(1, shape.num_heads * shape.v_head_dim);
-      attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
+      attention(shape, q.matrix(), {kv_b}, std::span(&sequence, 1), out.matrix());
       for (const float x : out.data)
         ASSERT_TRUE(std::isnan(x)) << name << ", " << n_keys << " keys";
     }
@@ -474,7 +516,7 @@ TEST(MlaAttentionTest, LargeScoresDoNotOverflow) {
   const MlaSequence sequence = pages.sequence(0, 3);
   for (const auto& [name, attention] : kForms) {
     Rows out(3, shape.num_heads * shape.v_head_dim, NAN);
-    attention(shape, q.matrix(), kv_b, std::span(&sequence, 1), out.matrix());
+    attention(shape, q.matrix(), {kv_b}, std::span(&sequence, 1), out.matrix());
     for (const float x : out.data) ASSERT_TRUE(std::isfinite(x)) << name;
   }
 }
