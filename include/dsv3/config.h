@@ -109,7 +109,7 @@ struct DeepseekV3Config {
   /// here, not ignored.
   static DeepseekV3Config from_json(const std::string& text,
                                     const std::string& where = "config.json");
-  /// `path` is a config.json or a folder that holds one.
+  /// `path` is a config.json, a folder that holds one, or a GGUF file, whose keys say the same.
   static DeepseekV3Config from_file(const std::filesystem::path& path);
   /// config.json text in the style of transformers 5, with all keys of the text it was read from
   /// that this struct does not know, untouched.

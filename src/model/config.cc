@@ -4,7 +4,9 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "checkpoint/gguf.h"
 #include "model/config_json.h"
+#include "model/gguf_config.h"
 
 namespace dsv3 {
 namespace {
@@ -163,6 +165,9 @@ DeepseekV3Config DeepseekV3Config::from_file(const std::filesystem::path& path) 
     if (!std::filesystem::exists(file, ec)) {
       fail("{}: the folder holds no config.json", path.string());
     }
+  }
+  if (is_gguf_file(file)) {
+    return model::config_from_gguf(Checkpoint::open(file, Checkpoint::Mode::kHeaderOnly));
   }
   return from_json(read_file(file), file.string());
 }

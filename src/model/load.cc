@@ -42,6 +42,44 @@ Tensor dequantize(const ops::LinearWeight& w, DType to) {
   return formats::convert(out, to);
 }
 
+DType held_as(WeightDType dtype) {
+  return dtype == WeightDType::kFloat32 ? DType::kF32 : DType::kBF16;
+}
+
+// kv_b_proj from a GGUF's halves, k_b transposed back: rows of k_nope of a head, then its rows of
+// v.
+Tensor join_halves(const ops::LatentUpProjection& up, const Shape& shape, int64_t num_heads) {
+  const Tensor k_b = dequantize(up.k_b_proj, DType::kF32),
+               v_b = dequantize(up.v_b_proj, DType::kF32);
+  const int64_t rank = shape[1], nope = k_b.dim(1), v_dim = v_b.dim(0) / num_heads;
+  Tensor joined = Tensor::empty(DType::kF32, shape);
+  float* to = joined.as_mutable<float>().data();
+  const float* k = k_b.as<float>().data();
+  const float* v = v_b.as<float>().data();
+  for (int64_t h = 0; h < num_heads; ++h) {
+    for (int64_t i = 0; i < nope; ++i) {
+      for (int64_t r = 0; r < rank; ++r) *to++ = k[(h * rank + r) * nope + i];
+    }
+    to = std::copy_n(v + h * v_dim * rank, v_dim * rank, to);
+  }
+  return joined;
+}
+
+void load_halves(const Checkpoint& checkpoint, const TensorSource& source, int64_t num_heads,
+                 WeightDType dtype) {
+  ops::LatentUpProjection& up = *source.slot.kv_up;
+  const auto load = [&](const std::string& name, ops::LinearWeight& w) {
+    const Tensor t = checkpoint.tensor(name);
+    w.weight = t.reshape({t.numel() / t.dim(-1), t.dim(-1)});
+  };
+  load(source.halves->k_b, up.k_b_proj);
+  load(source.halves->v_b, up.v_b_proj);
+  if (dtype == WeightDType::kAsStored) return;
+  up.kv_b_proj.weight =
+      formats::convert(join_halves(up, source.slot.shape, num_heads), held_as(dtype));
+  up.k_b_proj = up.v_b_proj = {};
+}
+
 void load_tensor(const Checkpoint& checkpoint, const TensorSource& source, WeightDType dtype) {
   const TensorSlot& slot = source.slot;
   Tensor t = checkpoint.tensor(source.name);
@@ -62,8 +100,8 @@ void load_tensor(const Checkpoint& checkpoint, const TensorSource& source, Weigh
     w.scale_inv = formats::to_f32(scale);
   }
   if (dtype == WeightDType::kAsStored) return;
-  const DType to = dtype == WeightDType::kFloat32 ? DType::kF32 : DType::kBF16;
-  if (w.is_fp8()) {
+  const DType to = held_as(dtype);
+  if (w.is_fp8() || is_block_format(w.weight.dtype())) {
     w.weight = dequantize(w, to);
     w.scale_inv = Tensor();
   } else {
@@ -124,10 +162,16 @@ LayerRanges layer_ranges(const LoadedModel& model) {
     for (const TensorSlot& slot : enumerate_tensors(config, Head::kNone, false, layer_only)) {
       // Norms and biases are copies in memory; they are small, and their pages are not to be
       // dropped.
-      if (slot.linear == nullptr || !slot.tensor->defined() || slot.role != TensorRole::kLinear)
-        continue;
-      const auto* begin = static_cast<const std::byte*>(slot.tensor->raw());
-      of_layer.emplace_back(begin, begin + slot.tensor->bytes());
+      if (slot.linear == nullptr || slot.role != TensorRole::kLinear) continue;
+      std::vector<const Tensor*> held = {slot.tensor};
+      if (slot.kv_up != nullptr) {
+        held.insert(held.end(), {&slot.kv_up->k_b_proj.weight, &slot.kv_up->v_b_proj.weight});
+      }
+      for (const Tensor* t : held) {
+        if (!t->defined()) continue;
+        const auto* begin = static_cast<const std::byte*>(t->raw());
+        of_layer.emplace_back(begin, begin + t->bytes());
+      }
     }
     std::sort(of_layer.begin(), of_layer.end());
     size_t kept = 0;
@@ -160,29 +204,34 @@ void update_config(DeepseekV3Config& config, WeightDType dtype) {
 
 }  // namespace
 
-std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& folder, Head head,
+std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& path, Head head,
                                                    const LoadOptions& options) {
   auto model = std::make_shared<LoadedModel>();
-  model->config = DeepseekV3Config::from_file(folder);
+  model->config = DeepseekV3Config::from_file(path);
   model->head = head;
-  model->source = folder;
+  model->source = path;
   model->options = compute_options(model->config, options);
   const bool mtp = options.load_mtp;
   if (mtp && model->config.num_nextn_predict_layers == 0) {
     fail("{}: no multi-token prediction module to load, num_nextn_predict_layers is 0",
-         folder.string());
+         path.string());
   }
 
-  const Checkpoint checkpoint = Checkpoint::open(folder);
+  const Checkpoint checkpoint = Checkpoint::open(path);
   const TensorMap map = map_tensors(model->config, head, mtp, checkpoint, model->weights);
   if (!map.loadable())
-    fail("{}: the checkpoint does not fit config.json{}", folder.string(), map.report());
-  if (!map.unexpected.empty())
-    warn("{}: tensors that are not used{}", folder.string(), map.report());
+    fail("{}: the checkpoint does not fit {}{}", path.string(),
+         checkpoint.gguf_metadata() != nullptr ? "its keys" : "config.json", map.report());
+  if (!map.unexpected.empty()) warn("{}: tensors that are not used{}", path.string(), map.report());
 
   const auto total = static_cast<int64_t>(map.sources.size());
   for (int64_t i = 0; i < total; ++i) {
-    if (!map.sources[i].name.empty()) load_tensor(checkpoint, map.sources[i], options.dtype);
+    const TensorSource& source = map.sources[i];
+    if (source.halves) {
+      load_halves(checkpoint, source, model->config.num_attention_heads, options.dtype);
+    } else if (!source.name.empty()) {
+      load_tensor(checkpoint, source, options.dtype);
+    }
     report_progress("loading", i + 1, total);
   }
   share_tied_weights(model->config, head, model->weights);

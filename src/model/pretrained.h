@@ -16,13 +16,13 @@ struct LoadedModel {
   ModelWeights weights;
   ComputeOptions options;
   std::filesystem::path
-      source;  ///< the folder it was loaded from, for the files that are copied on saving
+      source;  ///< the folder or file it was loaded from, for the files that are copied on saving
 };
 
-/// Reads config.json and the weights of a folder. Throws Error; tensors that are missing or have
-/// the wrong shape or type are all named in one message, and so are those that the model does not
-/// know, which alone are only a warning.
-std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& folder, Head head,
+/// Reads config.json and the weights of a folder, or a GGUF file. Throws Error; tensors that are
+/// missing or have the wrong shape or type are all named in one message, and so are those that the
+/// model does not know, which alone are only a warning.
+std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& path, Head head,
                                                    const LoadOptions& options);
 void save_pretrained(const LoadedModel& model, const std::filesystem::path& folder,
                      int64_t max_shard_bytes);

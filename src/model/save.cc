@@ -19,6 +19,14 @@ std::vector<std::pair<std::string, Tensor>> named_tensors(const LoadedModel& mod
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const TensorSlot& slot :
        enumerate_tensors(model.config, model.head, !weights.mtp.empty(), weights)) {
+    const bool in_halves = slot.kv_up != nullptr && slot.kv_up->is_split();
+    if (in_halves || is_block_format(slot.tensor->dtype())) {
+      fail(
+          "tensor '{}' is held as in a GGUF file ({}), which safetensors files cannot say: load "
+          "the "
+          "model as float32 or bfloat16 to save it",
+          slot.name, in_halves ? "in two halves" : dtype_name(slot.tensor->dtype()));
+    }
     if (!slot.tensor->defined())
       continue;  // a copy in an MTP module of a head that this model does not have
     tensors.emplace_back(slot.name, *slot.tensor);
@@ -73,6 +81,9 @@ int64_t PreTrainedModel::num_parameters() const {
   for (const auto& slot :
        enumerate_tensors(loaded_->config, loaded_->head, !weights.mtp.empty(), weights)) {
     if (slot.tensor->defined()) sum += slot.tensor->numel();
+    if (slot.kv_up != nullptr && slot.kv_up->is_split()) {
+      sum += slot.kv_up->k_b_proj.weight.numel() + slot.kv_up->v_b_proj.weight.numel();
+    }
   }
   return sum;
 }

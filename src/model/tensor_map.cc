@@ -34,12 +34,14 @@ std::optional<ExpertName> parse_expert(const std::string& name) {
   return e;
 }
 
-// The number after "layers.", or -1.
+// The number after "layers." or "blk.", or -1.
 int64_t layer_of(std::string_view name) {
-  const size_t at = name.find("layers.");
   int64_t layer = -1;
-  if (at != std::string_view::npos)
-    std::from_chars(name.data() + at + 7, name.data() + name.size(), layer);
+  for (const std::string_view before : {"layers.", "blk."}) {
+    const size_t at = name.find(before);
+    if (at == std::string_view::npos) continue;
+    std::from_chars(name.data() + at + before.size(), name.data() + name.size(), layer);
+  }
   return layer;
 }
 
@@ -50,7 +52,9 @@ class Mapper {
 
   void map(const TensorSlot& slot) {
     TensorSource source{slot};
-    if (find_plain(slot, source)) {
+    if (checkpoint_.gguf_metadata() != nullptr) {
+      find_in_gguf(slot, source);
+    } else if (find_plain(slot, source)) {
       check(slot, slot.shape, source);
     } else if (find_packed(slot, source)) {
       // Checked there.
@@ -96,6 +100,42 @@ class Mapper {
     return true;
   }
 
+  void find_in_gguf(const TensorSlot& slot, TensorSource& source) {
+    const auto gguf = gguf_name(slot.name);
+    if (!gguf) return map_.missing.push_back(slot.name);
+    if (checkpoint_.contains(gguf->name)) {
+      source.name = gguf->name;
+      used_.insert(source.name);
+      Shape shape = slot.shape;
+      if (gguf->expert) {
+        source.expert = gguf->expert;
+        source.rows = {0, shape[0]};
+        shape.insert(shape.begin(), c_.n_routed_experts);
+      }
+      return check(slot, shape, source);
+    }
+    if (slot.kv_up != nullptr && find_halves(slot, gguf_kv_halves(gguf->name), source)) return;
+    if (!slot.optional) add_once(map_.missing, gguf->name);
+  }
+
+  bool find_halves(const TensorSlot& slot, const GgufKvHalves& names, TensorSource& source) {
+    if (!checkpoint_.contains(names.k_b) || !checkpoint_.contains(names.v_b)) return false;
+    source.halves = names;
+    const auto check_half = [&](const std::string& name, int64_t rows, int64_t cols) {
+      used_.insert(name);
+      TensorSource half{slot, name};
+      // Some files have the heads as an axis of its own, some not.
+      const bool flat = checkpoint_.find(name)->shape.size() == 2;
+      check(slot,
+            flat ? Shape{c_.num_attention_heads * rows, cols}
+                 : Shape{c_.num_attention_heads, rows, cols},
+            half);
+    };
+    check_half(names.k_b, c_.kv_lora_rank, c_.qk_nope_head_dim);
+    check_half(names.v_b, c_.v_head_dim, c_.kv_lora_rank);
+    return true;
+  }
+
   void check(const TensorSlot& slot, const Shape& shape, TensorSource& source) {
     const auto info = *checkpoint_.find(source.name);
     const auto mismatch = [&](const std::string& expected) {
@@ -104,6 +144,10 @@ class Mapper {
       add_once(map_.mismatched, text);
     };
     if (info.shape != shape) return mismatch(shape_string(shape));
+    if (is_block_format(info.dtype)) {
+      if (slot.linear == nullptr) mismatch("F32, BF16, F16 or F64 (no quantised type)");
+      return;
+    }
     if (info.dtype != DType::kF8E4M3) {
       if (!is_float_type(info.dtype)) mismatch("F32, BF16, F16, F64 or F8_E4M3");
       return;
@@ -150,9 +194,10 @@ class Mapper {
         layer < c_.num_hidden_layers + c_.num_nextn_predict_layers) {
       return true;
     }
-    if (name == "lm_head.weight") return head != Head::kCausalLm || c_.tie_word_embeddings;
+    if (name == "lm_head.weight" || name == "output.weight")
+      return head != Head::kCausalLm || c_.tie_word_embeddings;
     if (name.starts_with("score.")) return head == Head::kNone || head == Head::kCausalLm;
-    return name.ends_with("rotary_emb.inv_freq");
+    return name.ends_with("rotary_emb.inv_freq") || name.ends_with("rope_freqs.weight");
   }
 
   const DeepseekV3Config& c_;

@@ -1,0 +1,97 @@
+// Models as GGUF files: names, keys, both layouts of kv_b_proj, packed experts, block formats.
+
+#include <gtest/gtest.h>
+
+#include "checkpoint/gguf_writer.h"
+#include "formats/block_format.h"
+#include "formats/convert.h"
+#include "model/gguf_config.h"
+#include "model/gguf_export.h"
+#include "model/pretrained.h"
+#include "model/test_models.h"
+
+namespace dsv3 {
+namespace {
+
+using model::Head;
+using model::TensorRole;
+
+// Writes a folder's model as a GGUF file, in float32 or with `linear` as the type of projections
+// and experts where their rows are whole blocks.
+void write_as_gguf(const std::filesystem::path& folder, const std::filesystem::path& path,
+                   bool split_kv_b, bool mtp = false, DType linear = DType::kF32) {
+  LoadOptions options;
+  options.load_mtp = mtp;
+  const auto loaded = model::load_pretrained(folder, Head::kCausalLm, options);
+  GgufMetadata metadata;
+  DeepseekV3Config config = loaded->config;
+  if (!mtp) config.num_nextn_predict_layers = 0;
+  model::add_gguf_config(config, split_kv_b, metadata);
+  const auto tensors = model::gguf_tensors(*loaded, split_kv_b);
+  std::vector<NamedTensor> named;
+  for (const model::GgufTensor& t : tensors) {
+    Tensor wide = Tensor::empty(DType::kF32, t.shape);
+    t.decode(0, t.rows(), wide.as_mutable<float>().data());
+    const bool fits = t.role == TensorRole::kLinear && t.cols() % dtype_block(linear).elements == 0;
+    if (!fits || linear == DType::kF32) {
+      named.push_back({t.name, wide});
+      continue;
+    }
+    Tensor narrow = Tensor::empty(linear, t.shape);
+    formats::block_format(linear).encode(wide.as<float>().data(), wide.numel(), nullptr,
+                                         narrow.mutable_raw());
+    named.push_back({t.name, narrow});
+  }
+  write_gguf(path, std::move(metadata), named);
+}
+
+Tensor logits_of(const std::filesystem::path& path, const LoadOptions& options = {}) {
+  const auto causal = DeepseekV3ForCausalLM::from_pretrained(path, options);
+  ForwardArgs args;
+  std::vector<int64_t> ids(40);
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = static_cast<int64_t>(i * 7 + 3) % causal.config().vocab_size;
+  args.input_ids = Tensor::from(std::span<const int64_t>(ids), {1, 40});
+  return causal.forward(args).logits;
+}
+
+void expect_near(const Tensor& found, const Tensor& expected, float bound) {
+  ASSERT_EQ(found.shape(), expected.shape());
+  const auto a = found.as<float>(), b = expected.as<float>();
+  float worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::fabs(a[i] - b[i]));
+  EXPECT_LE(worst, bound);
+}
+
+class GgufModelTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(GgufModelTest, KeysAndTensorsSayTheSameAsTheFolder) {
+  const auto folder = golden_model(GetParam());
+  const Tensor expected = logits_of(folder);
+  const DeepseekV3Config config = DeepseekV3Config::from_file(folder);
+  for (const bool split_kv_b : {false, true}) {
+    const TemporaryFolder temp;
+    const auto path = temp.path() / "model.gguf";
+    write_as_gguf(folder, path, split_kv_b);
+    DeepseekV3Config read = DeepseekV3Config::from_file(path);
+    EXPECT_EQ(read.rope_parameters, config.rope_parameters);
+    EXPECT_EQ(read.q_lora_rank, config.q_lora_rank);
+    EXPECT_EQ(read.n_group, config.n_group);
+    EXPECT_EQ(read.routed_scaling_factor, config.routed_scaling_factor);
+    EXPECT_EQ(read.rms_norm_eps, config.rms_norm_eps);
+    EXPECT_EQ(read.tie_word_embeddings, config.tie_word_embeddings);
+    // Whole, the arithmetic is the same to the bit; halves take other sums.
+    expect_near(logits_of(path), expected, split_kv_b ? 2e-5f : 0.0f);
+    // Converted when loading, the halves are joined again.
+    LoadOptions wide;
+    wide.dtype = WeightDType::kFloat32;
+    expect_near(logits_of(path, wide), logits_of(folder, wide), 0.0f);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Goldens, GgufModelTest,
+                         testing::Values("causal_basic", "yarn_v5", "no_q_lora", "all_moe",
+                                         "n_group_1", "tied_embeddings", "packed_experts"));
+
+}  // namespace
+}  // namespace dsv3
