@@ -54,9 +54,13 @@ PostProcessor PostProcessor::from_json(const Json& json, const Vocabulary& vocab
   if (type != "Sequence") fail("{}: post-processor '{}' is not supported", where, type);
   PostProcessor all;
   for (const Json& child : array_field(json, "processors", where)) {
-    const PostProcessor one = from_json(child, vocabulary);
-    all.before.insert(all.before.begin(), one.before.begin(), one.before.end());
-    all.after.insert(all.after.end(), one.after.begin(), one.after.end());
+    PostProcessor one = from_json(child, vocabulary);
+    if (one.before.empty() && one.after.empty()) continue;
+    // Hugging Face's second template would take the tokens of the first for a text of their own.
+    if (!all.before.empty() || !all.after.empty()) {
+      fail("{}: a TemplateProcessing after another is not supported", where);
+    }
+    all = std::move(one);
   }
   return all;
 }

@@ -118,6 +118,12 @@ TEST(TokenizerTest, TemplateProcessingAddsItsTokens) {
   const Tokenizer tokenizer = load(json);
   EXPECT_EQ(tokenizer.encode("", true), (Ids{0, 1, 2}));
   EXPECT_EQ(tokenizer.encode("", false), Ids{});
+  const Json one = json["post_processor"];
+  json["post_processor"] = {{"type", "Sequence"}, {"processors", {{{"type", "ByteLevel"}}, one}}};
+  EXPECT_EQ(load(json).encode("", true), (Ids{0, 1, 2}));
+  json["post_processor"]["processors"].push_back(one);
+  expect_error(json.dump(), {"post_processor", "a TemplateProcessing after another"});
+  json["post_processor"] = one;
   json["post_processor"]["special_tokens"]["<e>"]["ids"] = {123456};
   expect_error(json.dump(), {"post_processor", "123456"});
 }
