@@ -141,33 +141,26 @@ void SplitStep::split(const Piece& piece, PieceSink sink) const {
 }
 
 void SplitStep::split_merging(const Piece& piece, PieceSink sink) const {
-  struct Part {
-    size_t begin, end;
-    bool match;
+  size_t begin = 0, end = 0;  // parts that belong together so far
+  bool last_match = false;
+  const auto add = [&](size_t part_end, bool match) {
+    // Of a row of matches only the one next to the neighbour that they are merged with joins it.
+    bool join = match == last_match;
+    if (behavior_ == SplitBehavior::kMergedWithPrevious) join = match && !last_match;
+    if (behavior_ == SplitBehavior::kMergedWithNext) join = !match && last_match;
+    if (!join && end > begin) {
+      sink(piece.part(begin, end - begin));
+      begin = end;
+    }
+    end = part_end;
+    last_match = match;
   };
-  std::vector<Part> parts;
-  size_t done = 0;
-  for (Regex::Match match; finder_->find(piece.text, done, match); done = match.end) {
-    if (match.begin > done) parts.push_back({done, match.begin, invert_});
-    parts.push_back({match.begin, match.end, !invert_});
+  for (Regex::Match match; finder_->find(piece.text, end, match);) {
+    if (match.begin > end) add(match.begin, invert_);
+    add(match.end, !invert_);
   }
-  if (done < piece.text.size()) parts.push_back({done, piece.text.size(), invert_});
-
-  // Of a row of matches only the first (seen from the side it is merged with) joins its neighbour.
-  const bool backwards = behavior_ == SplitBehavior::kMergedWithNext;
-  if (backwards) std::reverse(parts.begin(), parts.end());
-  std::vector<Part> merged;
-  bool previous_match = false;
-  for (const Part& part : parts) {
-    const bool join = behavior_ == SplitBehavior::kContiguous ? part.match == previous_match
-                                                              : part.match && !previous_match;
-    previous_match = part.match;
-    if (!join || merged.empty()) merged.push_back(part);
-    else if (backwards) merged.back().begin = part.begin;
-    else merged.back().end = part.end;
-  }
-  if (backwards) std::reverse(merged.begin(), merged.end());
-  for (const Part& part : merged) sink(piece.part(part.begin, part.end - part.begin));
+  if (end < piece.text.size()) add(piece.text.size(), invert_);
+  if (end > begin) sink(piece.part(begin, end - begin));
 }
 
 }  // namespace dsv3
