@@ -1,5 +1,6 @@
 // Texts without a place to split, and rows of all that tokenizers treat apart: time may grow as
-// n log n, so four times the text takes little more than four times as long, never sixteen.
+// n log n. Four times the text then takes four to seven times as long (more where it outgrows the
+// processor's caches), but sixteen times as long where time grows with the square.
 
 #include <gtest/gtest.h>
 
@@ -14,6 +15,8 @@ namespace {
 
 const std::filesystem::path kMini =
     std::filesystem::path(DSV3_SOURCE_DIR) / "tests/golden-text/mini-tokenizer.json";
+
+constexpr double kMaxGrowth = 9;
 
 double processor_seconds() {
   timespec time;
@@ -42,11 +45,11 @@ void expect_no_growth(const Tokenizer& tokenizer) {
     const std::string small = repeated(unit, 100'000), large = repeated(unit, 400'000);
     // Other work on the machine only ever adds time: the best of some tries tells.
     double small_time = seconds_to_encode(tokenizer, small), large_time = 1e9;
-    for (int round = 0; round < 8 && large_time > 6 * small_time; ++round) {
+    for (int round = 0; round < 8 && large_time > kMaxGrowth * small_time; ++round) {
       small_time = std::min(small_time, seconds_to_encode(tokenizer, small));
       large_time = std::min(large_time, seconds_to_encode(tokenizer, large));
     }
-    EXPECT_LE(large_time, 6 * small_time);
+    EXPECT_LE(large_time, kMaxGrowth * small_time);
     EXPECT_LT(large_time, 1.0);
   }
 }
