@@ -1,0 +1,55 @@
+#include "formats/q4_0.h"
+
+#include <algorithm>
+
+#include "formats/block_range.h"
+#include "formats/nibbles.h"
+#include "formats/scale_search.h"
+
+namespace dsv3::formats {
+
+void decode_q4_0(const void* blocks, int64_t n, float* out) {
+  const auto* block = static_cast<const BlockQ4_0*>(blocks);
+  for (int64_t b = 0; b < n / 32; ++b) {
+    const float d = block[b].d.value();
+    uint8_t codes[32];
+    unpack_nibbles(block[b].q.data(), codes);
+
+    for (int i = 0; i < 32; ++i) out[32 * b + i] = d * static_cast<float>(codes[i] - 8);
+  }
+}
+
+namespace {
+
+void pack(Half d, const uint8_t* codes, BlockQ4_0* block) {
+  block->d = d;
+  pack_nibbles(codes, block->q.data());
+}
+
+void encode_plainly(const float* x, BlockQ4_0* block) {
+  const float d = peak(x) / -8.0f;
+  const float inverse = inverse_or_zero(d);
+  uint8_t codes[32];
+  for (int i = 0; i < 32; ++i) {
+    codes[i] = static_cast<uint8_t>(std::min(static_cast<int>(x[i] * inverse + 8.5f), 15));
+  }
+  pack(Half::nearest(d), codes, block);
+}
+
+}  // namespace
+
+void encode_q4_0(const float* x, int64_t n, const float* importance, void* blocks) {
+  auto* block = static_cast<BlockQ4_0*>(blocks);
+  if (importance == nullptr) {
+    for (int64_t b = 0; b < n / 32; ++b) encode_plainly(x + 32 * b, block + b);
+    return;
+  }
+  for (int64_t i = 0; i < n; i += kSearchElements) {
+    const auto count = static_cast<int>(std::min<int64_t>(n - i, kSearchElements) / 32);
+    BlockScales found;
+    search_block_scales(x + i, importance + i, count, {CodeValues::kIntegers, -8, 7}, &found);
+    for (int b = 0; b < count; ++b) pack(found.d[b], found.code + 32 * b, block + i / 32 + b);
+  }
+}
+
+}  // namespace dsv3::formats
