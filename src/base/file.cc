@@ -8,6 +8,9 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
+#include <map>
+#include <mutex>
 #include <sstream>
 
 #include "base/error.h"
@@ -21,6 +24,16 @@ void fsync_folder(const std::filesystem::path& folder) {
   if (fd < 0) return;  // Some file systems refuse; the rename itself has happened.
   ::fsync(fd);
   ::close(fd);
+}
+
+// Where files are mapped: begin and end.
+struct Mappings {
+  std::mutex mutex;
+  std::map<const std::byte*, const std::byte*> ranges;
+};
+Mappings& mappings() {
+  static Mappings all;
+  return all;
 }
 }  // namespace
 
@@ -43,13 +56,27 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
       fail("{}: cannot map {} bytes: {}", path.string(), info.st_size, why);
     }
     file->data_ = static_cast<const std::byte*>(p);
+    const std::lock_guard lock(mappings().mutex);
+    mappings().ranges[file->data_] = file->data_ + file->size_;
   }
   ::close(fd);
   return file;
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  {
+    const std::lock_guard lock(mappings().mutex);
+    mappings().ranges.erase(data_);
+  }
+  ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+bool is_mapped(const void* begin, size_t bytes) {
+  const auto* first = static_cast<const std::byte*>(begin);
+  const std::lock_guard lock(mappings().mutex);
+  const auto after = mappings().ranges.upper_bound(first);
+  return after != mappings().ranges.begin() && first + bytes <= std::prev(after)->second;
 }
 
 std::string read_file(const std::filesystem::path& path) {

@@ -29,6 +29,9 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+/// Whether a range of memory lies in a mapped file.
+bool is_mapped(const void* begin, size_t bytes);
+
 /// The contents of a (text) file; throws Error naming it.
 std::string read_file(const std::filesystem::path& path);
 

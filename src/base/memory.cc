@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/file.h"
+
 namespace dsv3 {
 
 int64_t usable_memory_bytes() {
@@ -23,6 +25,7 @@ int64_t peak_resident_bytes() {
 }
 
 void release_mapped(const void* begin, size_t bytes) {
+  if (!is_mapped(begin, bytes)) return;
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const auto first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
   const auto last = (reinterpret_cast<uintptr_t>(begin) + bytes) / page * page;

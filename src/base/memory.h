@@ -12,7 +12,7 @@ int64_t peak_resident_bytes();
 
 /// Tells the system that a range of a mapped file is not needed for now: its pages leave the
 /// resident set, and memory if somebody else needs it. Reading them again brings them back. Only
-/// whole pages within the range.
+/// whole pages within the range; memory that is no mapped file is left alone.
 void release_mapped(const void* begin, size_t bytes);
 
 }  // namespace dsv3

@@ -30,6 +30,7 @@ void add_eval_command(CLI::App& app, Action& action);
 void add_forward_command(CLI::App& app, Action& action);
 void add_generate_command(CLI::App& app, Action& action);
 void add_inspect_command(CLI::App& app, Action& action);
+void add_quantize_command(CLI::App& app, Action& action);
 void add_template_command(CLI::App& app, Action& action);
 void add_tokenize_command(CLI::App& app, Action& action);
 void add_verify_command(CLI::App& app, Action& action);

@@ -152,7 +152,8 @@ void add_generation_options(CLI::App& command, GenerationOptions& options) {
   add.number("--min-p", "min_p", kSampling,
              "only tokens at least so likely, relative to the likeliest");
   add.number("--typical-p", "typical_p", kSampling, "locally typical sampling with this mass");
-  add.repeated("--seed", "N", kSampling, "of the random numbers; default: a random one, see --stats",
+  add.repeated("--seed", "N", kSampling,
+               "of the random numbers; default: a random one, see --stats",
                [&given](const std::string& text) {
                  given["seed"] = parse_number<uint64_t>(text, "--seed", "a number of at least 0");
                });

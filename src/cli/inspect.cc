@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/generate_report.h"
@@ -23,12 +24,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kExamples = R"(
-Reads config.json and the headers of the safetensors files, not the weights.
+Reads config.json and the headers of the safetensors files, or those of GGUF files, not the weights.
 
 Examples:
   dsv3 inspect models/stories
   dsv3 inspect ~/models/DeepSeek-V3 --tensors | less
   dsv3 inspect ~/models/DeepSeek-V3/config.json
+  dsv3 inspect model.gguf
   dsv3 inspect models/stories --json)";
 
 constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json",
@@ -51,14 +53,18 @@ class Inspection {
   explicit Inspection(const fs::path& path)
       : path_(path), config_(DeepseekV3Config::from_file(path)), head_(head_of(config_)) {
     sizes_ = count_parameters(config_, head_);
-    folder_ = fs::is_directory(path);
-    if (!folder_) return;
+    if (!fs::is_directory(path) && !is_gguf_file(path)) return;
     checkpoint_ = Checkpoint::open(path, Checkpoint::Mode::kHeaderOnly);
     for (const std::string& name : checkpoint_->names()) {
       const TensorInfo info = *checkpoint_->find(name);
       DTypeTotal& total = dtypes_[std::string(dtype_name(info.dtype))];
       ++total.tensors;
       total.bytes += static_cast<int64_t>(info.bytes);
+    }
+    if (const GgufMetadata* metadata = checkpoint_->gguf_metadata()) {
+      if (const std::string* kind = metadata->find_string("tokenizer.ggml.pre"))
+        tokenizer_files_.push_back("in the file, " + *kind);
+      return;
     }
     for (const char* file : kTokenizerFiles) {
       if (fs::exists(path / file)) tokenizer_files_.emplace_back(file);
@@ -142,7 +148,8 @@ class Inspection {
   }
 
   std::string tensor_list() const {
-    if (!checkpoint_) throw UsageError("--tensors needs a folder, not a config.json");
+    if (!checkpoint_)
+      throw UsageError("--tensors needs a folder or a GGUF file, not a config.json");
     size_t width = 0;
     for (const std::string& name : checkpoint_->names()) width = std::max(width, name.size());
     std::string text;
@@ -204,7 +211,6 @@ class Inspection {
   DeepseekV3Config config_;
   model::Head head_;
   ModelSizes sizes_;
-  bool folder_ = false;
   std::optional<Checkpoint> checkpoint_;
   std::map<std::string, DTypeTotal> dtypes_;
   std::vector<std::string> tokenizer_files_;
@@ -226,7 +232,9 @@ void add_inspect_command(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("inspect", "Show what a checkpoint is: sizes, types, tensors");
   auto options = std::make_shared<InspectOptions>();
-  command->add_option("MODEL", options->model, "folder of a checkpoint, or a config.json alone")
+  command
+      ->add_option("MODEL", options->model,
+                   "folder of a checkpoint, a GGUF file, or a config.json alone")
       ->required();
   command->add_flag("--tensors", options->tensors,
                     "list name, type, shape, bytes and file of every tensor");

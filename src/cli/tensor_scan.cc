@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "formats/float_formats.h"
+#include "kernels/block_decode/block_decode.h"
 
 namespace dsv3::cli {
 namespace {
@@ -49,7 +50,26 @@ void merge(ScanResult& into, const ScanResult& part) {
   into.first_not_positive = first(into.first_not_positive, part.first_not_positive);
 }
 
+// Blocks are decoded: what their scales make of them must be finite.
+ScanResult scan_blocks(const Tensor& t, int64_t begin, int64_t end) {
+  ScanResult result;
+  std::vector<float> values(kBlock);
+  for (int64_t i = begin; i < end; i += kBlock) {
+    const int64_t n = std::min(kBlock, end - i);
+    kernels::decode_blocks(t.dtype(),
+                           static_cast<const std::byte*>(t.raw()) + dtype_bytes(t.dtype(), i), n,
+                           values.data());
+    ScanResult part = scan_as(
+        reinterpret_cast<const uint32_t*>(values.data()), 0, n, uint32_t{0x7F80'0000},
+        [](uint32_t x) { return std::bit_cast<float>(x); }, false);
+    if (part.first_bad >= 0) part.first_bad += i;
+    merge(result, part);
+  }
+  return result;
+}
+
 ScanResult scan_range(const Tensor& t, int64_t begin, int64_t end, bool positive) {
+  if (is_block_format(t.dtype())) return scan_blocks(t, begin, end);
   const void* data = t.raw();
   switch (t.dtype()) {
     case DType::kF64:
@@ -111,7 +131,7 @@ std::vector<TensorFinding> scan_checkpoint(const Checkpoint& checkpoint) {
           scan_range(tensor, task.begin, task.end, is_scale(entries[task.tensor].name));
       const std::lock_guard lock(mutex);
       merge(results[task.tensor], part);
-      done += (task.end - task.begin) * static_cast<int64_t>(dtype_size(tensor.dtype()));
+      done += static_cast<int64_t>(dtype_bytes(tensor.dtype(), task.end - task.begin));
       report_progress("verifying", done, total);
     });
     for (size_t i = 0; i < entries.size(); ++i) {

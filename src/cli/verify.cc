@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "checkpoint/gguf.h"
 #include "cli/commands.h"
 #include "cli/compare.h"
 #include "cli/console.h"
@@ -61,8 +62,9 @@ class Verification {
   explicit Verification(const VerifyOptions& options) : options_(options) {}
 
   int run() {
-    if (fs::is_regular_file(options_.model)) {
-      fail("{}: expected the folder of a checkpoint, found a file", options_.model.string());
+    if (fs::is_regular_file(options_.model) && !is_gguf_file(options_.model)) {
+      fail("{}: expected the folder of a checkpoint or a GGUF file, found another file",
+           options_.model.string());
     }
     std::optional<DeepseekV3Config> config;
     check("config", [&] {
@@ -109,7 +111,7 @@ class Verification {
     // Official releases say how many MTP modules there are and ship them; conversions often drop
     // the weights.
     model::ModelWeights weights;
-    const bool mtp = has_mtp(config, checkpoint);
+    const bool mtp = model::has_mtp_weights(config, checkpoint);
     const model::TensorMap map = map_tensors(config, head_of(config), mtp, checkpoint, weights);
     for (const std::string& name : map.missing)
       problems_.push_back(fmt::format("missing tensor '{}'", name));
@@ -125,15 +127,6 @@ class Verification {
     }
     return fmt::format("names, shapes and types as {}{} wants them", class_name(head_of(config)),
                        mtp ? " with multi-token prediction" : "");
-  }
-
-  static bool has_mtp(const DeepseekV3Config& config, const Checkpoint& checkpoint) {
-    if (config.num_nextn_predict_layers == 0) return false;
-    const std::string layer = fmt::format("layers.{}.", config.num_hidden_layers);
-    for (const std::string& name : checkpoint.names()) {
-      if (name.find(layer) != std::string::npos) return true;
-    }
-    return false;
   }
 
   std::string check_values(const Checkpoint& checkpoint) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <unordered_set>
 
@@ -222,6 +223,13 @@ std::string TensorMap::report() const {
   append(text, "not as expected", mismatched);
   append(text, "unexpected", unexpected);
   return text;
+}
+
+bool has_mtp_weights(const DeepseekV3Config& config, const Checkpoint& checkpoint) {
+  if (config.num_nextn_predict_layers == 0) return false;
+  return std::ranges::any_of(checkpoint.names(), [&](const std::string& name) {
+    return layer_of(name) == config.num_hidden_layers;
+  });
 }
 
 TensorMap map_tensors(const DeepseekV3Config& config, Head head, bool mtp,

@@ -44,4 +44,8 @@ struct TensorMap {
 TensorMap map_tensors(const DeepseekV3Config& config, Head head, bool mtp,
                       const Checkpoint& checkpoint, ModelWeights& weights);
 
+/// Whether a checkpoint holds weights of the MTP modules: configurations often say that there are
+/// some where a conversion has dropped them.
+bool has_mtp_weights(const DeepseekV3Config& config, const Checkpoint& checkpoint);
+
 }  // namespace dsv3::model
