@@ -199,6 +199,7 @@ class Inspection {
     return text + (config_.rope_interleave ? ", interleaved pairs" : ", pairs half a head apart");
   }
   std::string quantisation() const {
+    if (checkpoint_ && checkpoint_->gguf_metadata() != nullptr) return "GGUF, types as below";
     if (!config_.quantization_config)
       return config_.dtype.empty() ? "none" : "none (" + config_.dtype + ")";
     const QuantizationConfig& q = *config_.quantization_config;

@@ -93,5 +93,39 @@ INSTANTIATE_TEST_SUITE_P(Goldens, GgufModelTest,
                          testing::Values("causal_basic", "yarn_v5", "no_q_lora", "all_moe",
                                          "n_group_1", "tied_embeddings", "packed_experts"));
 
+TEST(GgufBlockFormatTest, EveryBlockFormatServesProjectionsAndExperts) {
+  DeepseekV3Config config = tiny_config();
+  config.hidden_size = 256;
+  config.intermediate_size = config.moe_intermediate_size = 256;
+  config.q_lora_rank = 256;
+  config.kv_lora_rank = 256;
+  config.v_head_dim = 128;
+  config.qk_nope_head_dim = 32;
+  // All experts are chosen: a choice that tips over would hide how large an error is.
+  config.n_group = config.topk_group = 1;
+  config.num_experts_per_tok = config.n_routed_experts;
+  const TemporaryFolder temp;
+  TestCheckpoint(config).write(temp.path());
+  const Tensor original = logits_of(temp.path());
+  const auto path = temp.path() / "model.gguf";
+  for (int i = static_cast<int>(DType::kQ4_0); i < kDTypes; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    for (const bool split_kv_b : {false, true}) {
+      SCOPED_TRACE(std::string(dtype_name(dtype)) + (split_kv_b ? " split" : " whole"));
+      write_as_gguf(temp.path(), path, split_kv_b, false, dtype);
+      // Decoded while computing, or all at once when loading: the same numbers.
+      LoadOptions wide;
+      wide.dtype = WeightDType::kFloat32;
+      const Tensor found = logits_of(path);
+      expect_near(found, logits_of(path, wide), 1e-4f);
+      double error = 0;
+      for (size_t k = 0; k < found.as<float>().size(); ++k) {
+        error += std::fabs(found.as<float>()[k] - original.as<float>()[k]);
+      }
+      EXPECT_GT(error, 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace dsv3

@@ -90,13 +90,19 @@ class TypeChoice {
   std::vector<std::regex> patterns_;
 };
 
+// Largest magnitude that F16 has, and so the scales of the block formats.
+constexpr float kLargest = 65504.0f;
+
 void require_encodable(const GgufTensor& t, int64_t row, std::span<const float> values, DType to) {
+  const bool narrow = to != DType::kF32 && to != DType::kBF16;
   for (size_t i = 0; i < values.size(); ++i) {
-    const bool too_large = to == DType::kF16 && std::fabs(values[i]) > 65504.0f;
+    const bool too_large = narrow && std::fabs(values[i]) > kLargest;
     if (std::isfinite(values[i]) && !too_large) continue;
     const auto at = row * t.cols() + static_cast<int64_t>(i);
     fail("tensor '{}': row {}, column {} is {}{}", t.name, at / t.cols(), at % t.cols(), values[i],
-         too_large ? ", more than F16 can hold (65504); BF16 can" : "");
+         std::isfinite(values[i])
+             ? fmt::format(", more than {} can hold ({}); BF16 can", dtype_name(to), kLargest)
+             : "");
   }
 }
 
