@@ -16,6 +16,7 @@
 #include "model/gguf_config.h"
 #include "model/gguf_export.h"
 #include "model/tensor_map.h"
+#include "quantization/imatrix.h"
 #include "quantization/mixture.h"
 
 namespace dsv3::quantization {
@@ -107,13 +108,15 @@ void require_encodable(const GgufTensor& t, int64_t row, std::span<const float> 
 }
 
 // A matrix of float32 rows in a type.
-void encode_rows(std::span<const float> values, int64_t cols, DType to, std::byte* out) {
+void encode_rows(std::span<const float> values, int64_t cols, DType to,
+                 std::span<const float> importance, std::byte* out) {
   const auto n = static_cast<int64_t>(values.size());
   if (is_block_format(to)) {
     const formats::BlockFormat& format = formats::block_format(to);
     const size_t row_bytes = dtype_bytes(to, cols);
     for (int64_t r = 0; r * cols < n; ++r) {
-      format.encode(values.data() + r * cols, cols, nullptr, out + r * row_bytes);
+      format.encode(values.data() + r * cols, cols,
+                    importance.empty() ? nullptr : importance.data(), out + r * row_bytes);
     }
     return;
   }
@@ -128,22 +131,23 @@ void encode_rows(std::span<const float> values, int64_t cols, DType to, std::byt
   put([](float x) { return x; });
 }
 
-// A run of rows within one expert or head, that one thread turns into bytes.
+// A run of rows of one matrix (an expert, or a head), that one thread turns into bytes.
 struct Task {
-  int64_t begin, end;
+  int64_t matrix, begin, end;
 };
 
+int64_t matrices_of(const GgufTensor& t) { return t.shape.size() == 3 ? t.shape[0] : 1; }
+
 std::vector<Task> tasks_of(const GgufTensor& t) {
-  const int64_t groups = t.shape.size() == 3 ? t.shape[0] : 1;
-  const int64_t group_rows = t.rows() / groups;
+  const int64_t matrices = matrices_of(t), matrix_rows = t.rows() / matrices;
   int64_t tile = std::max<int64_t>(1, kTileBytes / (4 * t.cols()));
   // These are made a head at a time.
   if (t.layout == GgufTensor::Layout::kJoined) tile = std::max(tile, t.mla.kv_head_rows());
-  if (t.layout == GgufTensor::Layout::kKeyHalf) tile = group_rows;
+  if (t.layout == GgufTensor::Layout::kKeyHalf) tile = matrix_rows;
   std::vector<Task> tasks;
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t first = g * group_rows, last = first + group_rows;
-    for (int64_t r = first; r < last; r += tile) tasks.push_back({r, std::min(last, r + tile)});
+  for (int64_t m = 0; m < matrices; ++m) {
+    const int64_t first = m * matrix_rows, last = first + matrix_rows;
+    for (int64_t r = first; r < last; r += tile) tasks.push_back({m, r, std::min(last, r + tile)});
   }
   return tasks;
 }
@@ -162,12 +166,19 @@ class Progress {
   int64_t done_ = 0, total_;
 };
 
-void write_tensor(const GgufTensor& t, DType to, GgufWriter& writer, Progress& progress) {
+void write_tensor(const GgufTensor& t, DType to, const ImportanceMatrix& imatrix,
+                  GgufWriter& writer, Progress& progress) {
   const size_t row_bytes = dtype_bytes(to, t.cols());
   const std::vector<Task> tasks = tasks_of(t);
   const bool copy = t.stored_type() == to;
+  std::vector<std::vector<float>> importance(matrices_of(t));
+  if (is_block_format(to)) {
+    for (size_t m = 0; m < importance.size(); ++m) {
+      importance[m] = imatrix.importance(t.name, t.shape, static_cast<int64_t>(m));
+    }
+  }
   thread_pool().parallel_for(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
-    const auto [begin, end] = tasks[i];
+    const auto [matrix, begin, end] = tasks[i];
     const int64_t rows = end - begin;
     if (copy) {
       writer.write_part(t.name, begin * row_bytes,
@@ -177,7 +188,7 @@ void write_tensor(const GgufTensor& t, DType to, GgufWriter& writer, Progress& p
       t.decode(begin, end, values.data());
       require_encodable(t, begin, values, to);
       std::vector<std::byte> bytes(rows * row_bytes);
-      encode_rows(values, t.cols(), to, bytes.data());
+      encode_rows(values, t.cols(), to, importance[matrix], bytes.data());
       writer.write_part(t.name, begin * row_bytes, bytes);
     }
     progress.add(rows * t.cols());
@@ -202,6 +213,22 @@ GgufMetadata source_metadata(const fs::path& source, const Checkpoint& checkpoin
   const fs::path folder = fs::is_directory(source) ? source : source.parent_path();
   metadata.set("general.name", fs::weakly_canonical(folder).filename().string());
   return metadata;
+}
+
+// An importance matrix of another model would be of no use, silently.
+void require_some_match(const ImportanceMatrix& imatrix, std::span<const GgufTensor> tensors,
+                        const fs::path& path) {
+  const auto has = [&](const GgufTensor& t) { return imatrix.tensors.contains(t.name); };
+  const auto found = std::ranges::count_if(tensors, has);
+  if (found == 0) fail("{}: has no tensor of this model", path.string());
+  std::vector<std::string> without;
+  for (const GgufTensor& t : tensors) {
+    if (t.role == TensorRole::kLinear && imatrix.importance(t.name, t.shape, 0).empty())
+      without.push_back(t.name);
+  }
+  if (without.empty()) return;
+  warn("{}: nothing is known of {} tensors, the first of them '{}'; they are rounded without it",
+       path.string(), without.size(), without.front());
 }
 
 }  // namespace
@@ -254,13 +281,20 @@ QuantizeReport quantize(const fs::path& source, const fs::path& target,
   model::add_gguf_config(config, split_kv_b, metadata);
   metadata.set("general.file_type", choose.mixture().file_type());
   metadata.set("general.quantization_version", uint32_t{2});
+  ImportanceMatrix imatrix;
+  if (!options.imatrix.empty()) {
+    imatrix = ImportanceMatrix::read(options.imatrix);
+    require_some_match(imatrix, tensors, options.imatrix);
+    metadata.set("quantize.imatrix.file", options.imatrix.filename().string());
+    metadata.set("quantize.imatrix.entries_count", static_cast<uint32_t>(imatrix.tensors.size()));
+  }
   if (options.dry_run) return report;
 
   GgufWriter writer(target, std::move(metadata), plan,
                     {.max_shard_bytes = options.max_shard_bytes});
   Progress progress(report.parameters);
   for (size_t i = 0; i < tensors.size(); ++i) {
-    write_tensor(tensors[i], plan[i].dtype, writer, progress);
+    write_tensor(tensors[i], plan[i].dtype, imatrix, writer, progress);
   }
   writer.finish();
   report.files = writer.paths();

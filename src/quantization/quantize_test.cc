@@ -1,5 +1,6 @@
 #include "quantization/quantize.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "checkpoint/gguf.h"
 #include "formats/block_format.h"
 #include "model/test_models.h"
+#include "quantization/imatrix.h"
 
 namespace dsv3::quantization {
 namespace {
@@ -225,6 +227,45 @@ TEST_F(QuantizeTest, WhatCannotBeWrittenIsNamedAndLeavesNoFile) {
   EXPECT_NE(error_of("Q8_0").find("no regular expression"), std::string::npos);
   options.overrides.clear();
   EXPECT_NE(error_of("Q7_X").find("expected one of"), std::string::npos);
+}
+
+TEST_F(QuantizeTest, ImportanceMovesErrorsToChannelsThatMatterLess) {
+  make_source(DType::kF32);
+  const std::string name = "blk.1.ffn_down_exps.weight";
+  // Expert 2 hears nothing but channel 7.
+  ImportanceMatrix imatrix;
+  InputSquares& squares = imatrix.tensors[name];
+  for (int i = 0; i < 6 * 32; ++i) squares.sums.push_back(1 + i % 3);
+  squares.sums[2 * 32 + 7] = 1e9;
+  squares.counts.assign(6, 1000);
+  imatrix.write(folder.path() / "imatrix.gguf");
+
+  const auto error_of_channel = [&](int64_t expert, int64_t channel) {
+    const Checkpoint before = Checkpoint::open(source), after = Checkpoint::open(target);
+    const Tensor w =
+        before.tensor(fmt::format("model.layers.1.mlp.experts.{}.down_proj.weight", expert));
+    const Tensor q = after.tensor(name);
+    std::vector<float> decoded(q.numel());
+    formats::block_format(q.dtype()).decode(q.raw(), q.numel(), decoded.data());
+    double error = 0;
+    for (int64_t r = 0; r < 256; ++r) {
+      const double d = decoded[(expert * 256 + r) * 32 + channel] - w.as<float>()[r * 32 + channel];
+      error += d * d;
+    }
+    return error;
+  };
+  options.overrides = {{"ffn_down_exps", DType::kIQ4_NL}};
+  run("Q4_0");
+  const double without = error_of_channel(2, 7), neighbour = error_of_channel(3, 7);
+  options.imatrix = folder.path() / "imatrix.gguf";
+  run("Q4_0");
+  EXPECT_LT(error_of_channel(2, 7), without / 4);
+  EXPECT_GT(error_of_channel(3, 7), neighbour / 4);
+
+  imatrix.tensors.clear();
+  imatrix.tensors["blk.77.attn_q.weight"] = {{1, 1}, {1}};
+  imatrix.write(folder.path() / "imatrix.gguf");
+  EXPECT_NE(error_of("Q4_0").find("has no tensor of this model"), std::string::npos);
 }
 
 TEST_F(QuantizeTest, ASourceIsNotOverwritten) {
