@@ -40,6 +40,7 @@ Examples:
   dsv3 eval models/stories README.md --window 256
   dsv3 eval models/stories --ids models/stories/valid_slice.bin --window 256 --stride 256
   dsv3 eval ~/models/DeepSeek-V3 book.txt --window 4096 --stride 2048 --json
+  dsv3 eval model.gguf wiki.test.raw --window 512 --second-halves
   dsv3 eval models/stories --choices questions.jsonl)";
 
 struct EvalOptions {
@@ -48,6 +49,7 @@ struct EvalOptions {
   int64_t window = 0, stride = 0;
   int64_t batch_tokens = 2048;
   std::string delimiter = " ";
+  bool second_halves = false;
   bool json = false;
   bool details = false;
   EngineOptions engine;
@@ -103,6 +105,9 @@ class Evaluation {
         1) {
       throw UsageError("give one of FILE, --ids and --choices");
     }
+    if (options_.second_halves && (options_.choices || options_.stride > 0)) {
+      throw UsageError("--second-halves goes with a text and without --stride");
+    }
     apply_processor_options(options_.engine);
     tokenizer_ = load_tokenizer(options_);
     if (!tokenizer_ && !options_.ids) {
@@ -131,12 +136,22 @@ class Evaluation {
   double seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
   static void progress(int64_t done, int64_t total) { report_progress("evaluating", done, total); }
 
+  /// What prompts begin with.
+  std::optional<int64_t> bos() const {
+    const std::vector<int64_t> empty =
+        tokenizer_ ? tokenizer_->encode_prompt("") : std::vector<int64_t>();
+    return empty.empty() ? std::nullopt : std::optional(empty.front());
+  }
+
   void report_text(generation::TokenScorer& scorer, const std::vector<int64_t>& ids) const {
     const int64_t window =
         options_.window > 0 ? options_.window : scorer.config().max_position_embeddings;
     const int64_t stride = options_.stride > 0 ? options_.stride : window;
-    const generation::TextLoss loss = generation::evaluate_text(
-        scorer, ids, {window, stride}, tokenizer_ ? &*tokenizer_ : nullptr, progress);
+    const generation::TextLoss loss =
+        options_.second_halves
+            ? generation::evaluate_second_halves(scorer, ids, window, bos(), progress)
+            : generation::evaluate_text(scorer, ids, {window, stride},
+                                        tokenizer_ ? &*tokenizer_ : nullptr, progress);
     clear_progress();
     const double accuracy = static_cast<double>(loss.likeliest) / static_cast<double>(loss.tokens);
     const double took = seconds();
@@ -216,7 +231,7 @@ void add_eval_command(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("eval", "Measure perplexity on a text, or accuracy on multiple choice");
   auto options = std::make_shared<EvalOptions>();
-  command->add_option("MODEL", options->model, "folder of a model")->required();
+  command->add_option("MODEL", options->model, "folder of a model, or a GGUF file")->required();
   command->add_option("FILE", options->file, "a text");
   command->add_option("--ids", options->ids, "instead, token ids: 32-bit little-endian integers")
       ->type_name("FILE");
@@ -233,6 +248,9 @@ void add_eval_command(CLI::App& app, Action& action) {
                    "tokens between the beginnings of two windows; default: --window")
       ->type_name("N")
       ->check(positive);
+  command->add_flag("--second-halves", options->second_halves,
+                    "as llama-perplexity: windows without overlap that begin with BOS, and of each "
+                    "only the second half predicted");
   command
       ->add_option("--batch-tokens", options->batch_tokens,
                    "tokens that one forward pass takes, of several windows or questions")

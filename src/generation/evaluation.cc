@@ -208,4 +208,31 @@ TextLoss evaluate_text(TokenScorer& scorer, std::span<const int64_t> ids,
   return loss;
 }
 
+TextLoss evaluate_second_halves(TokenScorer& scorer, std::span<const int64_t> ids, int64_t window,
+                                std::optional<int64_t> bos, const EvaluationProgress& progress) {
+  const int64_t context = scorer.config().max_position_embeddings;
+  if (window == 0) window = context;
+  if (window < 4 || window > context) {
+    fail("a window of {} tokens: expected 4 to {} (max_position_embeddings)", window, context);
+  }
+  const int64_t windows = static_cast<int64_t>(ids.size()) / window;
+  if (windows == 0) fail("a text of {} tokens does not fill a window of {}", ids.size(), window);
+  TextLoss loss;
+  for (int64_t w = 0; w < windows; ++w) {
+    const auto all = ids.subspan(static_cast<size_t>(w * window), static_cast<size_t>(window));
+    std::vector<int64_t> inputs(all.begin(), all.end() - 1);
+    if (bos) inputs[0] = *bos;
+    const auto targets = all.subspan(static_cast<size_t>(window / 2 + 1));
+    const ScoringJob job{nullptr, inputs, targets};
+    for (const TokenScore& s : scorer.score({&job, 1})) {
+      loss.nats -= static_cast<double>(s.logprob);
+      loss.likeliest += s.is_likeliest ? 1 : 0;
+    }
+    loss.tokens += static_cast<int64_t>(targets.size());
+    ++loss.windows;
+    if (progress) progress(w + 1, windows);
+  }
+  return loss;
+}
+
 }  // namespace dsv3::generation

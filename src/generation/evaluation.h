@@ -82,6 +82,14 @@ TextLoss evaluate_text(TokenScorer& scorer, std::span<const int64_t> ids,
                        const WindowOptions& options, const Tokenizer* tokenizer,
                        const EvaluationProgress& progress = {});
 
+/// The loss as llama-perplexity takes it, to compare with its figures: windows of `window` tokens
+/// one after the other, each a fresh sequence whose first token is replaced by `bos` if that is
+/// given, and of each only the predictions of its second half; what does not fill a window is left
+/// out. Throws Error for a text of less than one window.
+TextLoss evaluate_second_halves(TokenScorer& scorer, std::span<const int64_t> ids, int64_t window,
+                                std::optional<int64_t> bos,
+                                const EvaluationProgress& progress = {});
+
 /// A question and its possible answers.
 struct ChoiceItem {
   std::string context;

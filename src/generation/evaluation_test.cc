@@ -82,6 +82,23 @@ TEST(EvaluationTest, OverlappingWindowsPredictEachTokenOnceWithThePromisedContex
   EXPECT_NEAR(loss.nats, nats, 1e-3);
 }
 
+TEST(EvaluationTest, SecondHalvesAreThoseOfWindowsThatBeginWithBos) {
+  const std::vector<int64_t> ids = valid_ids(70);
+  double nats = 0;
+  for (const size_t begin : {0, 32}) {  // the last 6 tokens fill no window
+    std::vector<int64_t> window(ids.begin() + begin, ids.begin() + begin + 32);
+    window[0] = 0;
+    const auto losses = losses_of(window);
+    for (size_t i = 17; i < 32; ++i) nats += losses[i - 1];
+  }
+  TokenScorer scorer(stories());
+  const TextLoss loss = evaluate_second_halves(scorer, ids, 32, 0);
+  EXPECT_EQ(loss.windows, 2);
+  EXPECT_EQ(loss.tokens, 30);
+  EXPECT_NEAR(loss.nats, nats, 1e-3);
+  EXPECT_THROW(evaluate_second_halves(scorer, valid_ids(31), 32, 0), Error);
+}
+
 TEST(EvaluationTest, BatchesThatCutWindowsAnywhereGiveTheSameLoss) {
   const std::vector<int64_t> ids = valid_ids(130);
   TokenScorer whole(stories());
