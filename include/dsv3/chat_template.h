@@ -58,6 +58,10 @@ class TemplateError : public Error {
 /// Names and texts of the tokens that a template may print: {"bos_token", "<s>"}, ...
 using SpecialTokens = std::vector<std::pair<std::string, std::string>>;
 
+/// Those of a model: a folder (its tokenizer_config.json; none without it) or a GGUF file. Throws
+/// Error for a malformed file.
+SpecialTokens read_special_tokens(const std::filesystem::path& model);
+
 /// Everything about one conversation but its messages. Texts of JSON may be empty: absent.
 struct ChatOptions {
   std::string tools_json;      ///< list of objects; the template sees none where absent
@@ -87,8 +91,10 @@ class ChatTemplate {
   /// Reads a model's folder. The template is chat_template.jinja (more may lie in
   /// additional_chat_templates/), else "chat_template" of chat_template.json, else that of
   /// tokenizer_config.json: a text, or a list of {"name", "template"}. The special tokens are those
-  /// of tokenizer_config.json. Throws Error where there is none or a file is malformed.
-  static ChatTemplate from_folder(const std::filesystem::path& folder,
+  /// of tokenizer_config.json. Or reads a GGUF file: the template is "tokenizer.chat_template",
+  /// with those that "tokenizer.chat_templates" names beside it. Throws Error where there is none
+  /// or a file is malformed.
+  static ChatTemplate from_folder(const std::filesystem::path& model,
                                   const TemplateLimits& limits = {});
 
   /// `messages_json` is a list of objects. Of several named templates, "tool_use" is taken where

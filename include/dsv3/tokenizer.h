@@ -11,8 +11,8 @@
 
 namespace dsv3 {
 
-/// A BPE tokenizer, byte-level or of characters, read from Hugging Face's tokenizer.json or from
-/// tiktoken's vocabulary. It gives the ids that the `tokenizers` library (0.23) gives for the same
+/// A BPE tokenizer, byte-level or of characters, read from Hugging Face's tokenizer.json, from
+/// tiktoken's vocabulary or from a GGUF file. It gives the ids that the `tokenizers` library (0.23) gives for the same
 /// file. Copying is cheap and shares the tables; const functions may be called from several threads
 /// at once.
 class Tokenizer {
@@ -31,6 +31,12 @@ class Tokenizer {
   /// `added_tokens_decoder` in tokenizer_config.json and, for the other of the 258 ids after the
   /// vocabulary, "<|reserved_token_ID|>"; texts are cut after 400,000 characters and inside of
   /// 25,000 without a change from or to white space.
+  ///
+  /// A GGUF file (any file of a split model) with tokenizer.ggml.model "gpt2" gives the ids of the
+  /// tokenizer.json that it was made of, but for what GGUF cannot say: whether a token is looked for
+  /// in normalised text, next to words or with white space, and which of the tokens that are no
+  /// text `is_special`: all that are CONTROL there are, DeepSeek's <｜User｜> and tool tokens too.
+  /// There `encode` with special tokens adds EOS where the file says add_eos_token.
   ///
   /// Throws Error naming the file and the field for anything malformed or not supported.
   static Tokenizer from_file(const std::filesystem::path& path);
@@ -75,7 +81,7 @@ class Tokenizer {
   /// otherwise, in order.
   std::vector<int64_t> added_tokens() const;
 
-  /// From tokenizer_config.json; nullopt where it says nothing or null.
+  /// From tokenizer_config.json or the GGUF file; nullopt where it says nothing or null.
   std::optional<int64_t> bos_token_id() const;
   std::optional<int64_t> eos_token_id() const;
   std::optional<int64_t> pad_token_id() const;
@@ -85,6 +91,7 @@ class Tokenizer {
 
  private:
   friend class StreamDecoder;
+  friend struct TokenizerGguf;
   struct Impl;
   explicit Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<const Impl> impl_;

@@ -15,24 +15,6 @@ namespace {
 
 constexpr const char* kGroup = "Conversation";
 
-/// Names of special tokens in tokenizer_config.json that templates see.
-constexpr const char* kSpecialTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                          "pad_token", "cls_token", "mask_token"};
-
-SpecialTokens special_tokens(const std::filesystem::path& model) {
-  SpecialTokens tokens;
-  const std::filesystem::path path = model / "tokenizer_config.json";
-  if (!std::filesystem::exists(path)) return tokens;
-  const Json json = read_json_file(path);
-  if (!json.is_object()) fail("{}: expected an object", path.string());
-  for (const char* name : kSpecialTokens) {
-    Json token = json.value(name, Json());
-    if (token.is_object()) token = token.value("content", Json());
-    if (token.is_string()) tokens.emplace_back(name, token.get<std::string>());
-  }
-  return tokens;
-}
-
 Json read_json_source(const std::filesystem::path& path) {
   if (path != "-") return read_json_file(path);
   return parse_json(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input");
@@ -136,7 +118,7 @@ ChatRequest make_chat_request(const ChatInput& input, const std::optional<std::s
 ChatTemplate load_chat_template(const std::filesystem::path& model,
                                 const std::optional<std::filesystem::path>& file) {
   if (!file) return ChatTemplate::from_folder(model);
-  return ChatTemplate::from_source(read_file(*file), special_tokens(model));
+  return ChatTemplate::from_source(read_file(*file), read_special_tokens(model));
 }
 
 void set_template_kwargs(ChatOptions& options, const Json& kwargs, const std::string& where) {

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <map>
 
-#include "base/file.h"
-#include "base/json.h"
+#include "base/error.h"
+#include "checkpoint/gguf.h"
+#include "text/chat_template_files.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/json.h"
 #include "text/jinja/text.h"
-#include "text/json_fields.h"
 
 namespace dsv3 {
 
@@ -25,72 +25,6 @@ using jinja::Value;
 
 // Ends the text to be continued, so that its end is found in what the template printed.
 constexpr std::string_view kContinueTag = "CONTINUE_FINAL_MESSAGE_TAG ";
-
-using Sources = std::map<std::string, std::string>;
-
-// A "chat_template": a text, or a list of {"name", "template"}.
-Sources sources_of(const Json& field, const std::string& where) {
-  if (field.is_string()) return {{"default", field.get<std::string>()}};
-  if (!field.is_array())
-    fail("{}: expected a string or a list, found {}", where, field.type_name());
-  Sources sources;
-  for (const Json& entry : field) {
-    if (!entry.is_object())
-      fail("{}: expected objects in the list, found {}", where, entry.type_name());
-    sources[string_field(entry, "name", where)] = string_field(entry, "template", where);
-  }
-  if (sources.empty()) fail("{}: the list is empty", where);
-  return sources;
-}
-
-Sources read_sources(const std::filesystem::path& folder, const Json& tokenizer_config) {
-  Sources sources;
-  if (const auto path = folder / "chat_template.jinja"; std::filesystem::exists(path)) {
-    sources["default"] = read_file(path);
-  }
-  if (const auto more = folder / "additional_chat_templates"; std::filesystem::is_directory(more)) {
-    for (const auto& entry : std::filesystem::directory_iterator(more)) {
-      if (entry.path().extension() == ".jinja") {
-        sources[entry.path().stem().string()] = read_file(entry.path());
-      }
-    }
-  }
-  if (!sources.empty()) return sources;
-  if (const auto path = folder / "chat_template.json"; std::filesystem::exists(path)) {
-    const Json json = read_json_file(path);
-    const std::string where = path.string();
-    const Json* field = json.is_object() ? find_field(json, "chat_template", where) : nullptr;
-    if (!field) fail("{}: has no 'chat_template'", where);
-    return sources_of(*field, where + ": chat_template");
-  }
-  const std::string where = (folder / "tokenizer_config.json").string();
-  const Json* field =
-      tokenizer_config.is_object() ? find_field(tokenizer_config, "chat_template", where) : nullptr;
-  if (!field) {
-    fail("{}: there is no chat_template.jinja, and no 'chat_template' in tokenizer_config.json",
-         folder.string());
-  }
-  return sources_of(*field, where + ": chat_template");
-}
-
-// Each token is its text, or an object with "content"; null where there is none.
-SpecialTokens read_special_tokens(const Json& tokenizer_config, const std::string& where) {
-  SpecialTokens tokens;
-  if (!tokenizer_config.is_object()) return tokens;
-  for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
-                           "cls_token", "mask_token"}) {
-    const Json* field = find_field(tokenizer_config, name, where);
-    if (!field) continue;
-    if (field->is_object()) {
-      tokens.emplace_back(name, string_field(*field, "content", where + ": " + name));
-    } else if (field->is_string()) {
-      tokens.emplace_back(name, field->get<std::string>());
-    } else {
-      fail("{}: {}: expected a string or an object, found {}", where, name, field->type_name());
-    }
-  }
-  return tokens;
-}
 
 Value none_or_objects(const std::string& json, const char* name) {
   if (json.empty()) return Value::none();
@@ -188,16 +122,22 @@ ChatTemplate ChatTemplate::from_source(std::string source, SpecialTokens special
   return ChatTemplate(std::move(impl));
 }
 
-ChatTemplate ChatTemplate::from_folder(const std::filesystem::path& folder,
+ChatTemplate ChatTemplate::from_folder(const std::filesystem::path& model,
                                        const TemplateLimits& limits) {
-  const auto config_path = folder / "tokenizer_config.json";
-  const Json config = std::filesystem::exists(config_path) ? read_json_file(config_path) : Json();
+  const ChatTemplateSources sources = read_chat_template_sources(model);
+  if (sources.empty() && is_gguf_file(model)) {
+    fail("{}: no key '{}'", model.string(), kGgufChatTemplateKey);
+  }
+  if (sources.empty()) {
+    fail("{}: there is no chat_template.jinja, and no 'chat_template' in tokenizer_config.json",
+         model.string());
+  }
   auto impl = std::make_shared<Impl>();
   impl->limits = limits;
-  for (const auto& [name, source] : read_sources(folder, config)) {
+  for (const auto& [name, source] : sources) {
     impl->programs[name] = jinja::compile(source, limits);
   }
-  for (const auto& [name, text] : read_special_tokens(config, config_path.string())) {
+  for (const auto& [name, text] : read_special_tokens(model)) {
     impl->special_tokens.emplace_back(name, jinja::make_string(nullptr, text));
   }
   return ChatTemplate(std::move(impl));

@@ -17,6 +17,8 @@ constexpr std::string_view kPatterns[] = {
 
 }  // namespace
 
+std::span<const std::string_view> DeepseekScanner::patterns() { return kPatterns; }
+
 bool DeepseekScanner::recognises(const Json& pre_tokenizer) {
   const auto has = [](const Json& object, std::string_view name, const Json& value) {
     const auto field = object.find(name);

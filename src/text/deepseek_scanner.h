@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -15,6 +16,8 @@ namespace dsv3 {
 /// the text gives what the regular expressions give, many times faster.
 class DeepseekScanner {
  public:
+  /// The three patterns.
+  static std::span<const std::string_view> patterns();
   /// Whether `pre_tokenizer` of a tokenizer.json is exactly that.
   static bool recognises(const Json& pre_tokenizer);
 

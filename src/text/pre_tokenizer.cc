@@ -8,10 +8,6 @@
 namespace dsv3 {
 namespace {
 
-/// The pattern that GPT-2 splits with.
-constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
 /// Puts a space in front of a piece that has none.
 class PrefixSpaceStep : public PreTokenizerStep {
  public:
@@ -153,6 +149,18 @@ std::unique_ptr<Finder> find_digits() {
 }
 
 }  // namespace
+
+Json pre_tokenizer_json(std::span<const std::string_view> patterns) {
+  Json steps = Json::array();
+  for (const std::string_view pattern : patterns) {
+    steps.push_back({{"type", "Split"},
+                     {"pattern", {{"Regex", pattern}}},
+                     {"behavior", "Isolated"},
+                     {"invert", false}});
+  }
+  steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+  return {{"type", "Sequence"}, {"pretokenizers", steps}};
+}
 
 PreTokenizer PreTokenizer::from_json(const Json& json) {
   PreTokenizer pre_tokenizer;

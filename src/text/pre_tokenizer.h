@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -11,6 +12,10 @@
 #include "text/deepseek_scanner.h"
 
 namespace dsv3 {
+
+/// The pattern that GPT-2 splits with.
+inline constexpr std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 /// A piece of a text. The first `front` bytes (to the end of a character) come from the first
 /// character of the whole text: some steps treat a piece that begins there in their own way.
@@ -44,6 +49,9 @@ class PreTokenizerStep {
   virtual ~PreTokenizerStep() = default;
   virtual void split(const Piece& piece, PieceSink sink) const = 0;
 };
+
+/// What tokenizer.json has for a split by each of the patterns in turn, then ByteLevel.
+Json pre_tokenizer_json(std::span<const std::string_view> patterns);
 
 /// The steps that cut a text into the pieces that BPE works on, each alone. If ByteLevel is the
 /// last step, pieces are plain bytes of the text: the letters that stand for them come in with the

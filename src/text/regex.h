@@ -14,7 +14,7 @@ namespace dsv3 {
 /// inside Hugging Face tokenizers) and the tables of Unicode 16. Understood:
 ///   literals, escapes, `.`, [sets] with ranges, sets inside sets and intersections with &&,
 ///   \p{L} and other general categories, \p{Han} and other scripts, \s \S \d \D \w \W,
-///   alternation, groups (…) (?:…) (?i:…) (?>…), look-ahead (?=…) (?!…),
+///   alternation, groups (…) (?:…) (?i:…) (?>…), look-ahead (?=…) (?!…), the end of a line $,
 ///   quantifiers * + ? {m} {m,} {m,n}, lazy with ? and possessive with + (not after braces).
 /// Anything else, and a pattern that may match nothing, is refused: Error with the pattern, the
 /// place and the construct.

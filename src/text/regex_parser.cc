@@ -135,8 +135,16 @@ class Parser {
       previous_literal_ = 0;
       node.set.add(U'\n');
       node.set.negate();
-    } else if (peek() == '^' || peek() == '$') {
-      unsupported(fmt::format("the anchor '{}'", peek()));
+    } else if (take("$")) {
+      // The end of a line: no other character than a newline follows.
+      previous_literal_ = 0;
+      RegexNode other{.kind = RegexNode::kSet};
+      other.set.add(U'\n');
+      other.set.negate();
+      node.kind = RegexNode::kNotAhead;
+      node.children.push_back(std::move(other));
+    } else if (peek() == '^') {
+      unsupported("the anchor '^'");
     } else if (peek() == '*' || peek() == '+' || peek() == '?') {
       refuse("a quantifier with nothing before it");
     } else if (peek() == '{') {

@@ -78,11 +78,20 @@ TEST(RegexTest, IgnoreCaseKnowsTheTwoLettersOutsideAscii) {
   EXPECT_EQ(find_all("(?i:a)b", "Ab AB"), (Strings{"Ab"}));
 }
 
+// The results are Oniguruma's.
+TEST(RegexTest, DollarIsTheEndOfALine) {
+  EXPECT_EQ(find_all(R"(\s+$)", "a  \nb  "), (Strings{"  ", "  "}));
+  EXPECT_EQ(find_all(R"(\s+$)", "a \n"), (Strings{" \n"}));
+  EXPECT_EQ(find_all("a$", "a\na\n aa\r\nab"), (Strings{"a", "a"}));
+  EXPECT_EQ(find_all("[ab]+$|c", "abc\nab\n\nb"), (Strings{"c", "ab", "b"}));
+}
+
 TEST(RegexTest, RefusesWhatItDoesNotKnowWithThePlace) {
   const std::pair<const char*, const char*> cases[] = {
       {"a(?<=b)", "byte 3: look-behind is not supported"},
       {"^a", "the anchor '^'"},
-      {"a$", "the anchor '$'"},
+      {"$", "may match nothing"},
+      {"a$+", "a quantifier of a look-ahead"},
       {R"(\bword)", R"(the escape \b)"},
       {R"(a\1)", R"(the escape \1)"},
       {R"(\p{Klingon})", R"(\p{Klingon})"},

@@ -13,15 +13,6 @@
 namespace dsv3 {
 namespace {
 
-/// What tokenization_kimi.py splits with.
-constexpr std::string_view kKimiPattern =
-    R"([\p{Han}]+)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*)"
-    R"([\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+)"
-    R"([\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
 /// The ids after the vocabulary that are special tokens there.
 constexpr int64_t kKimiSpecialTokens = 258;
 
@@ -144,11 +135,7 @@ void Tokenizer::Impl::read_tiktoken(const std::string& text, const std::string& 
   with_context(where, [&] {
     read_tiktoken_vocabulary(text, vocabulary);
     vocabulary.end_model();
-    const Json split = {{"type", "Split"}, {"pattern", {{"Regex", kKimiPattern}}},
-                        {"behavior", "Isolated"}, {"invert", false}};
-    const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
-    pre_tokenizer = PreTokenizer::from_json(
-        {{"type", "Sequence"}, {"pretokenizers", Json::array({split, bytes})}});
+    pre_tokenizer = PreTokenizer::from_json(pre_tokenizer_json({{kKimiPattern}}));
     BpeOptions options;
     options.ignore_merges = true;  // tiktoken looks a whole piece up first
     bpe = Bpe(vocabulary, tiktoken_merges(vocabulary), options);

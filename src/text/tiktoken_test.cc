@@ -8,6 +8,7 @@
 #include "dsv3/error.h"
 #include "dsv3/tokenizer.h"
 #include "text/test_files.h"
+#include "text/tokenizer_gguf.h"
 
 namespace dsv3 {
 namespace {
@@ -95,6 +96,23 @@ TEST_F(TiktokenTest, MergesByTheRankOfTheMergedBytes) {
     for (size_t i = random() % 70 + 1; i > 0; --i) word += "abcthetingor"[random() % 12];
     ASSERT_EQ(tokenizer.encode(word), merge(word, ranks)) << word;
   }
+}
+
+TEST_F(TiktokenTest, AGgufFileOfItGivesTheSameIds) {
+  const Tokenizer tokenizer = load();
+  const GgufMetadata metadata = TokenizerGguf::make(folder_.path());
+  EXPECT_EQ(metadata.string("tokenizer.ggml.pre"), "kimi-k2");
+  const Tokenizer from_gguf = TokenizerGguf::read(metadata);
+  EXPECT_EQ(from_gguf.vocab_size(), tokenizer.vocab_size());
+  EXPECT_EQ(from_gguf.bos_token_id(), tokenizer.bos_token_id());
+  std::mt19937 random(4);
+  for (int round = 0; round < 3000; ++round) {
+    std::string text;
+    for (size_t i = random() % 70 + 1; i > 0; --i) text += " abcthe12 tin\ngor's<[BOS]"[random() % 25];
+    ASSERT_EQ(from_gguf.encode(text), tokenizer.encode(text)) << text;
+  }
+  EXPECT_EQ(from_gguf.encode("[BOS]中文 the<|im_end|>"), tokenizer.encode("[BOS]中文 the<|im_end|>"));
+  EXPECT_EQ(from_gguf.encode(std::string(25'001, 'a')), tokenizer.encode(std::string(25'001, 'a')));
 }
 
 TEST_F(TiktokenTest, SplitsAsKimiDoes) {

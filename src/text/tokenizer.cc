@@ -4,6 +4,8 @@
 
 #include "base/file.h"
 #include "base/thread_pool.h"
+#include "checkpoint/gguf.h"
+#include "text/tokenizer_gguf.h"
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
@@ -61,6 +63,7 @@ void ScratchPool::give(std::unique_ptr<Bpe::Scratch> scratch) {
 }
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& path) {
+  if (is_gguf_file(path)) return TokenizerGguf::read(read_gguf_metadata(path));
   auto impl = std::make_shared<Impl>();
   std::error_code ignored;  // a path that cannot be looked at fails at reading, with its name
   const bool folder = std::filesystem::is_directory(path, ignored);

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/gguf_metadata.h"
 #include "dsv3/tokenizer.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
@@ -70,6 +71,7 @@ struct Tokenizer::Impl {
   /// `config` is tokenizer_config.json or null; `where` names the vocabulary's file.
   void read_tiktoken(const std::string& text, const std::string& where, const Json& config);
   void read_config(const Json& json);
+  void read_gguf(const GgufMetadata& metadata);
   /// Puts the tokens into the vocabulary and the finders. To be called after the model and the
   /// normalizer are read.
   void set_added_tokens(const std::vector<AddedToken>& tokens);
