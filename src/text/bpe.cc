@@ -24,9 +24,18 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges,
   else read_characters(vocabulary);
 
   const size_t slots = std::bit_ceil(2 * merges.size() + 2);
-  slots_.resize(slots);
+  if (merges.size() > size_t{1} << kIdBits) {
+    fail("{} merges, expected at most {}", merges.size(), 1 << kIdBits);
+  }
+  slots_.resize(slots, kNoSlot);
   shift_ = 64 - std::countr_zero(slots);
   for (const Merge& merge : merges) insert(merge);
+  if (options.byte_level && std::count(byte_ids_.begin(), byte_ids_.end(), kUnknown) == 0) {
+    byte_pair_ranks_.resize(size_t{256} * 256);
+    for (size_t i = 0; i < byte_pair_ranks_.size(); ++i) {
+      byte_pair_ranks_[i] = rank_of(byte_ids_[i >> 8], byte_ids_[i & 255]);
+    }
+  }
 }
 
 void Bpe::read_bytes(const Vocabulary& vocabulary) {
@@ -54,21 +63,39 @@ void Bpe::read_characters(const Vocabulary& vocabulary) {
 }
 
 void Bpe::insert(const Merge& merge) {
-  const uint64_t h = hash(merge.left, merge.right);
+  const uint64_t key = pair_key(merge.left, merge.right), h = hash(key);
   const uint64_t bit = h >> (64 - kFilterBits);
   filter_[bit >> 6] |= uint64_t{1} << (bit & 63);
   size_t i = h >> shift_;
-  while (slots_[i].left != kUnknown &&
-         (slots_[i].left != merge.left || slots_[i].right != merge.right)) {
-    i = (i + 1) & (slots_.size() - 1);
-  }
+  while (slots_[i] != kNoSlot && slots_[i] >> kIdBits != key) i = (i + 1) & (slots_.size() - 1);
   // Of two merges of the same pair the later one counts, as in Hugging Face's map.
-  slots_[i] = {merge.left, merge.right, merge.rank};
+  slots_[i] = key << kIdBits | static_cast<uint32_t>(merge.rank);
   if (merged_.size() <= static_cast<size_t>(merge.rank)) merged_.resize(merge.rank + 1);
   merged_[merge.rank] = merge.merged;
 }
 
-void Bpe::start(std::string_view piece, std::vector<int32_t>& ids) const {
+void Bpe::start(std::string_view piece, Scratch& scratch) const {
+  std::vector<int32_t>& ids = scratch.ids;
+  std::vector<int32_t>& ranks = scratch.ranks;
+  if (byte_pair_ranks_.empty()) {
+    start_letters(piece, ids);
+    ranks.resize(ids.size());
+    for (size_t i = 0; i + 1 < ids.size(); ++i) ranks[i] = rank_of(ids[i], ids[i + 1]);
+  } else {
+    ids.resize(piece.size());
+    ranks.resize(piece.size());
+    size_t pair = 0;
+    for (size_t i = 0; i < piece.size(); ++i) {
+      const auto byte = static_cast<uint8_t>(piece[i]);
+      ids[i] = byte_ids_[byte];
+      pair = (pair << 8 | byte) & 0xFFFF;
+      if (i > 0) ranks[i - 1] = byte_pair_ranks_[pair];
+    }
+  }
+  if (!ranks.empty()) ranks.back() = kNoRank;
+}
+
+void Bpe::start_letters(std::string_view piece, std::vector<int32_t>& ids) const {
   ids.clear();
   // As in Hugging Face's loop the unknown token of a letter comes late: not before the next letter
   // that is known (or unknown, if they are not fused), but after fallback tokens in between.
@@ -115,9 +142,7 @@ void Bpe::start(std::string_view piece, std::vector<int32_t>& ids) const {
   flush();
 }
 
-size_t Bpe::merge_short(int32_t* ids, size_t count) const {
-  int32_t ranks[kShort];  // of the pair that begins at each token
-  for (size_t i = 0; i + 1 < count; ++i) ranks[i] = rank_of(ids[i], ids[i + 1]);
+size_t Bpe::merge_short(int32_t* ids, int32_t* ranks, size_t count) const {
   while (count > 1) {
     int32_t lowest = kNoRank;
     for (size_t i = 0; i + 1 < count; ++i) lowest = std::min(lowest, ranks[i]);
@@ -147,7 +172,6 @@ void Bpe::merge_long(Scratch& scratch) const {
   std::vector<int32_t>& ranks = scratch.ranks;
   next.resize(count);
   previous.resize(count);
-  ranks.assign(count, kNoRank);
   scratch.queue.clear();
   const auto entry = [](int32_t rank, int32_t place) {
     return static_cast<uint64_t>(rank) << 32 | static_cast<uint32_t>(place);
@@ -155,8 +179,6 @@ void Bpe::merge_long(Scratch& scratch) const {
   for (int32_t i = 0; i < count; ++i) {
     next[i] = i + 1 < count ? i + 1 : kEnd;
     previous[i] = i - 1;
-    if (next[i] == kEnd) break;
-    ranks[i] = rank_of(ids[i], ids[i + 1]);
     if (ranks[i] != kNoRank) scratch.queue.push_back(entry(ranks[i], i));
   }
   const auto later = std::greater<uint64_t>();
@@ -218,9 +240,10 @@ void Bpe::encode_new(std::string_view piece, const PieceCache::Key& key,
     fail("a piece of {} bytes without a place to split is too long for the tokenizer",
          piece.size());
   }
-  start(piece, scratch.ids);
+  start(piece, scratch);
   if (scratch.ids.size() <= kShort) {
-    scratch.ids.resize(merge_short(scratch.ids.data(), scratch.ids.size()));
+    scratch.ids.resize(
+        merge_short(scratch.ids.data(), scratch.ranks.data(), scratch.ids.size()));
   } else {
     merge_long(scratch);
   }

@@ -61,35 +61,38 @@ class Bpe {
   /// than a queue.
   static constexpr size_t kShort = 40;
   static constexpr int kFilterBits = 20;
-  struct Slot {
-    int32_t left = kUnknown, right = 0, rank = 0;
-  };
+  /// A merge in one word: left, right and rank, 21 bits each. Words are fewer bytes than structs,
+  /// and looking merges up is bound by memory.
+  static constexpr int kIdBits = 21;
+  static constexpr uint64_t kNoSlot = ~uint64_t{0};
+  static_assert(Vocabulary::kMaxId < (1 << kIdBits));
 
-  static uint64_t hash(int32_t left, int32_t right) {
-    const uint64_t key = static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
-    return (key ^ key >> 29) * 0x9E3779B97F4A7C15u;
+  static uint64_t pair_key(int32_t left, int32_t right) {
+    return static_cast<uint64_t>(left) << kIdBits | static_cast<uint32_t>(right);
   }
+  static uint64_t hash(uint64_t key) { return (key ^ key >> 29) * 0x9E3779B97F4A7C15u; }
   void insert(const Merge& merge);
   /// The rank of the merge of two tokens, or kNoRank.
   int32_t rank_of(int32_t left, int32_t right) const {
-    const uint64_t h = hash(left, right);
+    const uint64_t key = pair_key(left, right), h = hash(key);
     // Most pairs have no merge; a small table of bits says so for most of those.
     const uint64_t bit = h >> (64 - kFilterBits);
     if (!(filter_[bit >> 6] >> (bit & 63) & 1)) return kNoRank;
     for (size_t i = h >> shift_;; i = (i + 1) & (slots_.size() - 1)) {
-      const Slot& slot = slots_[i];
-      if (slot.left == left && slot.right == right) return slot.rank;
-      if (slot.left == kUnknown) return kNoRank;
+      const uint64_t slot = slots_[i];
+      if (slot >> kIdBits == key) return static_cast<int32_t>(slot & ((1 << kIdBits) - 1));
+      if (slot == kNoSlot) return kNoRank;
     }
   }
 
   void encode_new(std::string_view piece, const PieceCache::Key& key, const Vocabulary& vocabulary,
                   const std::vector<bool>& is_added, bool allow_added, Scratch& scratch,
                   std::vector<int64_t>& ids) const;
-  /// The tokens of the letters of a piece.
-  void start(std::string_view piece, std::vector<int32_t>& ids) const;
+  /// The tokens of the letters of a piece, and the ranks of the pairs that begin at each.
+  void start(std::string_view piece, Scratch& scratch) const;
+  void start_letters(std::string_view piece, std::vector<int32_t>& ids) const;
   /// Merges `count` tokens in place; returns how many are left.
-  size_t merge_short(int32_t* ids, size_t count) const;
+  size_t merge_short(int32_t* ids, int32_t* ranks, size_t count) const;
   void merge_long(Scratch& scratch) const;
 
   void read_bytes(const Vocabulary& vocabulary);
@@ -100,7 +103,9 @@ class Bpe {
   std::array<std::vector<int32_t>, 256> fallback_ids_;
   std::vector<int32_t> character_ids_;      // else; by code point, or kUnknown
   std::array<int32_t, 256> byte_tokens_ = {};  // "<0x00>" ... for fallback, or kUnknown
-  std::vector<Slot> slots_;      // open addressing, a power of two
+  // Where every byte is a token: ranks of pairs of bytes, which make up half of all that are asked.
+  std::vector<int32_t> byte_pair_ranks_;
+  std::vector<uint64_t> slots_;  // open addressing, a power of two
   std::vector<uint64_t> filter_;
   std::vector<int32_t> merged_;  // by rank
   int shift_ = 63;

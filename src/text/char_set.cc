@@ -84,6 +84,7 @@ CharTable::CharTable(const CharSet& set) {
     if (is_new) pages_.push_back(bits);
     page_of_[page] = place->second;
   }
+  ascii_ = {pages_[0][0], pages_[0][1]};
 
   char32_t begin = 0;
   auto range = set.ranges().begin();

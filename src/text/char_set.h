@@ -37,7 +37,7 @@ class CharTable {
  public:
   explicit CharTable(const CharSet& set);
 
-  bool contains_ascii(uint8_t c) const { return pages_[0][c >> 6] >> (c & 63) & 1; }
+  bool contains_ascii(uint8_t c) const { return ascii_[c >> 6] >> (c & 63) & 1; }
   bool contains(char32_t c) const {
     return pages_[page_of_[c >> 8]][c >> 6 & 3] >> (c & 63) & 1;
   }
@@ -56,6 +56,7 @@ class CharTable {
  private:
   using Page = std::array<uint64_t, 4>;
 
+  std::array<uint64_t, 2> ascii_;  // the same as in the first page, but near
   std::vector<Page> pages_;  // the first one is that of U+0000
   std::array<uint16_t, 0x1100> page_of_;
   CategoryMask wide_categories_ = 0;

@@ -57,7 +57,8 @@ class Stack {
 class Regex::Run {
  public:
   Run(const Regex& regex, const char* end, size_t bytes)
-      : regex_(regex), program_(regex.program_.data()), sets_(regex.sets_.data()), end_(end),
+      : regex_(regex), program_(regex.program_.steps.data()), sets_(regex.program_.sets.data()),
+        guards_(regex.program_.guards.data()), end_(end),
         steps_left_(kMinSteps + kStepsPerByte * static_cast<int64_t>(bytes)) {}
 
   /// The end of the match that begins at `at` with step `pc`, or nullptr.
@@ -83,6 +84,7 @@ class Regex::Run {
   const Regex& regex_;
   const Instruction* program_;
   const CharTable* sets_;
+  const Guard* guards_;
   const char* end_;
   int64_t steps_left_;
   Stack stack_;
@@ -93,13 +95,15 @@ bool Regex::Run::take(const Instruction& step, uint32_t max, const char*& at,
   const CharTable& set = sets_[step.set];
   const char* const begin = at;
   if (step.min == 0) lowest = at;
+  const char* p = at;
   uint32_t count = 0;
-  while (count < max) {
-    const size_t length = set.match(at, end_);
-    if (length == 0) break;
-    at += length;
-    if (++count == step.min) lowest = at;
+  while (count < max && p != end_) {
+    const auto lead = static_cast<uint8_t>(*p);
+    if (!(lead < 0x80 ? set.contains_ascii(lead) : set.contains(utf8_decode(p)))) break;
+    p += utf8_length(lead);
+    if (++count == step.min) lowest = p;
   }
+  at = p;
   spend(at - begin);
   return count >= step.min;
 }
@@ -164,6 +168,10 @@ const char* Regex::Run::match(uint32_t pc, const char* at) {
         ++pc;
         break;
       case Instruction::kSplit:
+        if (step.guarded && !guards_[step.set].passes(at, end_)) {
+          pc = step.other;
+          break;
+        }
         stack_.push({.pc = step.other, .count = 0, .at = at, .lowest = nullptr});
         pc = step.target;
         break;
@@ -200,8 +208,8 @@ Regex::Regex(std::string_view pattern) : pattern_(pattern) {
     alternatives.push_back(std::move(root));
   }
   for (size_t i = 0; i < alternatives.size(); ++i) {
-    starts_.push_back(static_cast<uint32_t>(program_.size()));
-    compile_regex(alternatives[i], pattern, program_, sets_);
+    starts_.push_back(static_cast<uint32_t>(program_.steps.size()));
+    compile_regex(alternatives[i], pattern, program_);
     const FirstCharacters first = first_characters(alternatives[i]);
     const uint32_t bit = uint32_t{1} << i;
     for (size_t c = 0; c < ascii_starts_.size(); ++c) {

@@ -52,17 +52,38 @@ class Regex {
       kMatch,
     };
     Op op;
+    bool guarded = false;  // kSplit: only where guards[set] lets a character pass, else `other`
     uint32_t set = 0;
     uint32_t target = 0, other = 0;
     uint32_t min = 0, max = 0;
+  };
+
+  /// What the first character of an alternative may be (or more). A look at it spares most
+  /// alternatives the way in and back.
+  struct Guard {
+    std::array<uint64_t, 2> ascii = {};
+    CategoryMask categories = 0;  // above ASCII
+
+    bool passes(const char* p, const char* end) const {
+      if (p == end) return false;
+      const auto lead = static_cast<uint8_t>(*p);
+      if (lead < 0x80) return ascii[lead >> 6] >> (lead & 63) & 1;
+      return categories >> category_index(utf8_decode(p)) & 1;
+    }
+  };
+
+  /// All that is compiled of a pattern.
+  struct Program {
+    std::vector<Instruction> steps;
+    std::vector<CharTable> sets;
+    std::vector<Guard> guards;
   };
 
  private:
   class Run;
 
   std::string pattern_;
-  std::vector<CharTable> sets_;
-  std::vector<Instruction> program_;
+  Program program_;
   // The alternatives of the outermost level, in order, and for each first character a bit for each
   // alternative that it may start.
   std::vector<uint32_t> starts_;

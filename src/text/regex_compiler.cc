@@ -17,22 +17,34 @@ void merge(FirstCharacters& into, const FirstCharacters& from) {
 
 class Compiler {
  public:
-  Compiler(std::string_view pattern, std::vector<Instruction>& program,
-           std::vector<CharTable>& sets)
-      : pattern_(pattern), program_(program), sets_(sets) {}
+  Compiler(std::string_view pattern, Regex::Program& program)
+      : pattern_(pattern), program_(program.steps), sets_(program.sets), guards_(program.guards) {}
 
   void compile(const RegexNode& node) {
     switch (node.kind) {
-      case RegexNode::kEmpty: break;
-      case RegexNode::kSet: emit({.op = Instruction::kSet, .set = add_set(node.set)}); break;
+      case RegexNode::kEmpty:
+        break;
+      case RegexNode::kSet:
+        emit({.op = Instruction::kSet, .set = add_set(node.set)});
+        break;
       case RegexNode::kConcat:
         for (const RegexNode& child : node.children) compile(child);
         break;
-      case RegexNode::kAlternation: alternation(node); break;
-      case RegexNode::kRepeat: repeat(node); break;
-      case RegexNode::kAhead: nested(Instruction::kAhead, node.children[0]); break;
-      case RegexNode::kNotAhead: nested(Instruction::kNotAhead, node.children[0]); break;
-      case RegexNode::kAtomic: nested(Instruction::kAtomic, node.children[0]); break;
+      case RegexNode::kAlternation:
+        alternation(node);
+        break;
+      case RegexNode::kRepeat:
+        repeat(node);
+        break;
+      case RegexNode::kAhead:
+        nested(Instruction::kAhead, node.children[0]);
+        break;
+      case RegexNode::kNotAhead:
+        nested(Instruction::kNotAhead, node.children[0]);
+        break;
+      case RegexNode::kAtomic:
+        nested(Instruction::kAtomic, node.children[0]);
+        break;
     }
   }
 
@@ -54,12 +66,26 @@ class Compiler {
     std::vector<uint32_t> jumps;
     for (size_t i = 0; i + 1 < node.children.size(); ++i) {
       const uint32_t split = emit({.op = Instruction::kSplit, .target = here() + 1});
+      guard(split, first_characters(node.children[i]));
       compile(node.children[i]);
       jumps.push_back(emit({.op = Instruction::kJump}));
       program_[split].other = here();
     }
     compile(node.children.back());
     for (const uint32_t jump : jumps) program_[jump].target = here();
+  }
+
+  /// Where `first`, what the split at `split` tries first, needs one of some characters.
+  void guard(uint32_t split, const FirstCharacters& first) {
+    if (first.empty) return;
+    Regex::Guard made;
+    for (size_t c = 0; c < first.ascii.size(); ++c) {
+      if (first.ascii[c]) made.ascii[c >> 6] |= uint64_t{1} << (c & 63);
+    }
+    made.categories = first.categories;
+    program_[split].guarded = true;
+    program_[split].set = static_cast<uint32_t>(guards_.size());
+    guards_.push_back(made);
   }
 
   void nested(Op op, const RegexNode& body) {
@@ -95,11 +121,12 @@ class Compiler {
   /// A group with a count is written out: min copies, then a loop or the optional copies.
   void copies(const RegexNode& node, const RegexNode& body) {
     for (uint32_t i = 0; i < node.min; ++i) compile(body);
+    const FirstCharacters first = first_characters(body);
     if (node.max == RegexNode::kUnbounded) {
       const uint32_t split = emit({.op = Instruction::kSplit});
       compile(body);
       emit({.op = Instruction::kJump, .target = split});
-      branch(split, node.mode);
+      branch(split, node.mode, first);
       return;
     }
     std::vector<uint32_t> splits;
@@ -107,19 +134,23 @@ class Compiler {
       splits.push_back(emit({.op = Instruction::kSplit}));
       compile(body);
     }
-    for (const uint32_t split : splits) branch(split, node.mode);
+    for (const uint32_t split : splits) branch(split, node.mode, first);
   }
 
   /// Makes the split at `split` choose between the step after it and the end of the program.
-  void branch(uint32_t split, RegexNode::Mode mode) {
+  void branch(uint32_t split, RegexNode::Mode mode, const FirstCharacters& first) {
     program_[split].target = split + 1;
     program_[split].other = here();
-    if (mode == RegexNode::kLazy) std::swap(program_[split].target, program_[split].other);
+    if (mode == RegexNode::kLazy)
+      std::swap(program_[split].target, program_[split].other);
+    else
+      guard(split, first);
   }
 
   std::string_view pattern_;
   std::vector<Instruction>& program_;
   std::vector<CharTable>& sets_;
+  std::vector<Regex::Guard>& guards_;
 };
 
 }  // namespace
@@ -155,16 +186,17 @@ FirstCharacters first_characters(const RegexNode& node) {
     case RegexNode::kAtomic:
       first = first_characters(node.children[0]);
       break;
-    case RegexNode::kEmpty: case RegexNode::kAhead: case RegexNode::kNotAhead:
+    case RegexNode::kEmpty:
+    case RegexNode::kAhead:
+    case RegexNode::kNotAhead:
       first.empty = true;
       break;
   }
   return first;
 }
 
-void compile_regex(const RegexNode& node, std::string_view pattern,
-                   std::vector<Regex::Instruction>& program, std::vector<CharTable>& sets) {
-  Compiler compiler(pattern, program, sets);
+void compile_regex(const RegexNode& node, std::string_view pattern, Regex::Program& program) {
+  Compiler compiler(pattern, program);
   compiler.compile(node);
   compiler.emit({.op = Instruction::kMatch});
 }

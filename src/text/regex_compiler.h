@@ -16,8 +16,7 @@ struct FirstCharacters {
 };
 FirstCharacters first_characters(const RegexNode& node);
 
-/// Appends the program of `node`, with its kMatch, and the sets it uses. `pattern` is for errors.
-void compile_regex(const RegexNode& node, std::string_view pattern,
-                   std::vector<Regex::Instruction>& program, std::vector<CharTable>& sets);
+/// Appends the program of `node`, with its kMatch. `pattern` is for errors.
+void compile_regex(const RegexNode& node, std::string_view pattern, Regex::Program& program);
 
 }  // namespace dsv3

@@ -31,6 +31,15 @@ TEST(RegexTest, GoesBackIntoGroupsAndRepeats) {
   EXPECT_EQ(find_all("[a-c]*é?b", "aéb中"), (Strings{"aéb"}));
 }
 
+TEST(RegexTest, AlternativesAreRuledOutOnlyByCharactersThatTheyCannotBeginWith) {
+  EXPECT_EQ(find_all("a(?:é|中b|(?=x)x|)d?", "aéd a中b a中d axd ad"),
+            (Strings{"aéd", "a中b", "a", "axd", "ad"}));
+  EXPECT_EQ(find_all("x(?:ab|[é-中])*c?", "xabéc x中 xa"), (Strings{"xabéc", "x中", "x"}));
+  EXPECT_EQ(find_all("x(?:a|é)+?c", "xaéc xc"), (Strings{"xaéc"}));
+  EXPECT_EQ(find_all("x(?:b?c|d?)e", "xe xce xbce xde xbe"),
+            (Strings{"xe", "xce", "xbce", "xde"}));
+}
+
 TEST(RegexTest, LazyAndPossessiveRepeats) {
   EXPECT_EQ(find_all("a.+?b", "axbxb"), (Strings{"axb"}));
   EXPECT_EQ(find_all("a{2,3}?", "aaaa"), (Strings{"aa", "aa"}));
