@@ -13,6 +13,8 @@
 #include "cli/console.h"
 #include "cli/json_lines.h"
 #include "dsv3/tokenizer.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
 
 namespace dsv3::cli {
 namespace {
@@ -66,18 +68,41 @@ std::string from_hex(const std::string& text, const std::string& where) {
   return bytes;
 }
 
-/// On one line, in quotes, bytes of cut characters as \x..
-std::string quoted(const Tokenizer& tokenizer, int64_t id) {
-  const std::string text = tokenizer.decode(std::vector<int64_t>{id});
-  if (text != tokenizer.token_bytes(id)) {
-    std::string bytes;
-    for (const char byte : tokenizer.token_bytes(id)) {
-      const auto b = static_cast<unsigned char>(byte);
-      bytes += b > 0x20 && b < 0x7F ? std::string(1, byte) : fmt::format("\\x{:02x}", b);
-    }
-    return '"' + bytes + '"';
+/// Whether a character shows as itself in a table: no controls, marks without a letter, joiners,
+/// changes of direction, or spaces other than the usual one.
+bool shows(char32_t c) {
+  constexpr CategoryMask kShown = kLetter | kNumber | kPunctuation | kSymbol;
+  return c == ' ' || (category_bit(c) & kShown) != 0;
+}
+
+/// The bytes of a token on one line, in quotes; as \x.. where they cut a character, and \u{...} for
+/// characters that cannot be seen.
+std::string quoted(std::string_view bytes) {
+  const bool is_text = is_valid_utf8(bytes);
+  std::string shown = "\"";
+  for (size_t i = 0, length = 1; i < bytes.size(); i += length) {
+    const auto byte = static_cast<uint8_t>(bytes[i]);
+    length = is_text ? utf8_length(byte) : 1;
+    const char32_t c = is_text ? utf8_decode(bytes.data() + i) : byte;
+    if (c == '\n')
+      shown += "\\n";
+    else if (c == '\r')
+      shown += "\\r";
+    else if (c == '\t')
+      shown += "\\t";
+    else if (c == '"' || c == '\\')
+      shown.append(1, '\\').append(1, bytes[i]);
+    else if (!is_text && (byte < 0x20 || byte >= 0x7F))
+      shown += fmt::format("\\x{:02x}", byte);
+    else if (shows(c))
+      shown += bytes.substr(i, length);
+    // A mark after its letter shows with it.
+    else if (i > 0 && (category_bit(c) & kMark) != 0)
+      shown += bytes.substr(i, length);
+    else
+      shown += fmt::format("\\u{{{:x}}}", static_cast<uint32_t>(c));
   }
-  return Json(text).dump();
+  return shown + '"';
 }
 
 int tokenize_text(const Tokenizer& tokenizer, const TokenizeOptions& options) {
@@ -89,7 +114,8 @@ int tokenize_text(const Tokenizer& tokenizer, const TokenizeOptions& options) {
   }
   write_out(fmt::format("{:>6}  {:>7}  {:<20}  {}\n", "index", "id", "token", "bytes"));
   for (size_t i = 0; i < ids.size(); ++i) {
-    write_out(fmt::format("{:>6}  {:>7}  {:<20}  {}\n", i, ids[i], quoted(tokenizer, ids[i]),
+    write_out(fmt::format("{:>6}  {:>7}  {:<20}  {}\n", i, ids[i],
+                          quoted(tokenizer.token_bytes(ids[i])),
                           hex(tokenizer.token_bytes(ids[i]))));
   }
   write_out(fmt::format("{} token{} for {} byte{}\n", ids.size(), ids.size() == 1 ? "" : "s",
