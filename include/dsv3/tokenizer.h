@@ -24,7 +24,8 @@ class Tokenizer {
   /// Normalizers: NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace. Steps
   /// before BPE: Split, ByteLevel, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit,
   /// CharDelimiterSplit. BPE with byte_fallback, fuse_unk, ignore_merges. Decoders: ByteLevel,
-  /// ByteFallback, Fuse, Metaspace, Replace, Strip. Each may be a Sequence or null.
+  /// ByteFallback, Fuse, Metaspace, Replace, Strip. Each may be a Sequence or null. `truncation` and
+  /// `padding` are left to the caller, as transformers does.
   ///
   /// A folder with tiktoken.model and no tokenizer.json (Kimi-K2, Moonlight) is read as
   /// tokenization_kimi.py reads it: Kimi's pattern; special tokens are those of

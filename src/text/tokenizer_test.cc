@@ -108,6 +108,16 @@ TEST(TokenizerTest, PromptGetsOneBos) {
   EXPECT_NE(tokenizer.encode("hi").front(), 0);
 }
 
+TEST(TokenizerTest, TruncationAndPaddingAreLeftToTheCaller) {
+  Json json = mini();
+  json["truncation"] = Json::parse(
+      R"({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0})");
+  json["padding"] = Json::parse(R"({"strategy": {"Fixed": 50}, "direction": "Right", "pad_id": 2,
+      "pad_type_id": 0, "pad_token": "<｜▁pad▁｜>", "pad_to_multiple_of": null})");
+  const std::string_view text = "the whole text of a prompt";
+  EXPECT_EQ(load(json).encode(text), load(mini()).encode(text));
+}
+
 TEST(TokenizerTest, TemplateProcessingAddsItsTokens) {
   Json json = mini();
   json["post_processor"] = Json::parse(R"({"type": "TemplateProcessing",
