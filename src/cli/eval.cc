@@ -17,6 +17,7 @@
 #include "cli/console.h"
 #include "cli/engine_options.h"
 #include "cli/generate_report.h"
+#include "cli/prompts.h"
 #include "cli/units.h"
 #include "generation/evaluation.h"
 
@@ -54,12 +55,6 @@ struct EvalOptions {
   bool details = false;
   EngineOptions engine;
 };
-
-std::optional<Tokenizer> load_tokenizer(const EvalOptions& options) {
-  if (options.tokenizer) return Tokenizer::from_file(*options.tokenizer);
-  if (!fs::exists(options.model / "tokenizer.json")) return std::nullopt;
-  return Tokenizer::from_file(options.model);
-}
 
 /// Little-endian int32.
 std::vector<int64_t> read_ids(const fs::path& path) {
@@ -109,9 +104,9 @@ class Evaluation {
       throw UsageError("--second-halves goes with a text and without --stride");
     }
     apply_processor_options(options_.engine);
-    tokenizer_ = load_tokenizer(options_);
+    tokenizer_ = load_tokenizer(options_.model, options_.tokenizer);
     if (!tokenizer_ && !options_.ids) {
-      fail("{}: the model has no tokenizer.json: give token ids as --ids, or a --tokenizer",
+      fail("{}: the model has no tokenizer: give token ids as --ids, or a --tokenizer",
            options_.model.string());
     }
     // Before the weights: what is wrong with the request should not take a minute to be said.

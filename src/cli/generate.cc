@@ -58,12 +58,6 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-std::optional<Tokenizer> load_tokenizer(const GenerateOptions& options) {
-  if (options.tokenizer) return Tokenizer::from_file(*options.tokenizer);
-  if (!std::filesystem::exists(options.model / "tokenizer.json")) return std::nullopt;
-  return Tokenizer::from_file(options.model);
-}
-
 /// Prints a single sequence while it grows.
 class Streamer {
  public:
@@ -107,7 +101,7 @@ class Generate {
       fail("{}: expected the folder of a checkpoint, found a file", options_.model.string());
     }
     const DeepseekV3Config config = DeepseekV3Config::from_file(options_.model);
-    tokenizer_ = load_tokenizer(options_);
+    tokenizer_ = load_tokenizer(options_.model, options_.tokenizer);
     // Before the weights: what is wrong with the request should not take a minute to be said.
     request_.config =
         options_.generation.apply_to(GenerationConfig::from_folder(options_.model, config));
@@ -137,7 +131,7 @@ class Generate {
     if (from_file && options_.prompt.given()) {
       throw UsageError("--messages is the whole prompt: leave -p, --prompt-file and the like out");
     }
-    if (!tokenizer_) fail("a conversation needs a tokenizer, and the model has no tokenizer.json");
+    if (!tokenizer_) fail("a conversation needs a tokenizer, and the model has none");
     prompts_ = from_file ? std::vector<PromptInput>(1)
                          : read_prompts(options_.prompt, tokenizer_ptr(), request_.config);
     for (PromptInput& prompt : prompts_) {
@@ -178,7 +172,7 @@ class Generate {
                            [decoder] { return decoder->flush(); }};
       };
     } else if (!request_.config.stop_strings.empty()) {
-      fail("--stop needs a tokenizer, and the model has no tokenizer.json");
+      fail("--stop needs a tokenizer, and the model has none");
     }
     if (request_.config.num_beams > 1) return;
     request_.on_token = [this, streamer](int64_t, int64_t token, const TokenLogprobs*) {
@@ -300,7 +294,7 @@ void add_generate_command(CLI::App& app, Action& action) {
   auto options = std::make_shared<GenerateOptions>();
   command
       ->add_option("MODEL", options->model,
-                   "folder with config.json, safetensors and tokenizer.json")
+                   "folder with config.json, safetensors and tokenizer.json, or a GGUF file")
       ->required();
   add_prompt_options(*command, options->prompt);
   add_chat_options(*command, options->chat);

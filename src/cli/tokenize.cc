@@ -164,7 +164,8 @@ int detokenize(const std::filesystem::path& model, bool skip_special_tokens) {
 void add_tokenize_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of texts");
   auto options = std::make_shared<TokenizeOptions>();
-  command->add_option("MODEL", options->model, "folder of a model, or its tokenizer.json")
+  command
+      ->add_option("MODEL", options->model, "folder of a model, its tokenizer.json, or a GGUF file")
       ->required();
   command->add_option("TEXT", options->text, "a text; default: JSON lines on standard input");
   command->add_flag("--ids", options->ids_only, "print only the ids, as --ids of other commands");
@@ -180,7 +181,8 @@ void add_detokenize_command(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("detokenize", "Turn token ids back into text");
   auto model = std::make_shared<std::filesystem::path>();
   auto skip = std::make_shared<bool>(false);
-  command->add_option("MODEL", *model, "folder of a model, or its tokenizer.json")->required();
+  command->add_option("MODEL", *model, "folder of a model, its tokenizer.json, or a GGUF file")
+      ->required();
   command->add_flag("--skip-special-tokens", *skip, "leave special tokens out");
   command->footer(kDetokenizeExamples);
   command->callback(

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/error.h"
@@ -148,9 +148,10 @@ class Reader {
     const auto id = [&](const char* key) { return m_.find_integer(key); };
     c_.bos_token_id = id("tokenizer.ggml.bos_token_id");
     c_.eos_token_id.clear();
-    for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+    for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                            "tokenizer.ggml.eom_token_id"}) {
       const auto end = id(key);
-      if (end && (c_.eos_token_id.empty() || c_.eos_token_id.front() != *end)) {
+      if (end && std::ranges::find(c_.eos_token_id, *end) == c_.eos_token_id.end()) {
         c_.eos_token_id.push_back(*end);
       }
     }

@@ -18,6 +18,7 @@
 #include "model/tensor_map.h"
 #include "quantization/imatrix.h"
 #include "quantization/mixture.h"
+#include "text/tokenizer_gguf.h"
 
 namespace dsv3::quantization {
 namespace {
@@ -199,7 +200,8 @@ void write_tensor(const GgufTensor& t, DType to, const ImportanceMatrix& imatrix
 }
 
 // The keys of a GGUF source, or those that a folder gives.
-GgufMetadata source_metadata(const fs::path& source, const Checkpoint& checkpoint) {
+GgufMetadata source_metadata(const fs::path& source, const Checkpoint& checkpoint,
+                             const QuantizeOptions& options, int64_t vocab_size) {
   if (const GgufMetadata* found = checkpoint.gguf_metadata()) {
     GgufMetadata metadata = *found;
     for (const char* key : {kGgufSplitNumberKey, kGgufSplitCountKey, kGgufSplitTensorsKey}) {
@@ -212,6 +214,15 @@ GgufMetadata source_metadata(const fs::path& source, const Checkpoint& checkpoin
   metadata.set("general.type", std::string("model"));
   const fs::path folder = fs::is_directory(source) ? source : source.parent_path();
   metadata.set("general.name", fs::weakly_canonical(folder).filename().string());
+  if (!options.with_tokenizer) return metadata;
+  if (!fs::exists(folder / "tokenizer.json") && !fs::exists(folder / "tiktoken.model")) {
+    warn("{}: no tokenizer.json or tiktoken.model, so the file will hold no tokenizer",
+         folder.string());
+    return metadata;
+  }
+  const GgufMetadata tokenizer =
+      TokenizerGguf::make(folder, {.pre = options.tokenizer_pre, .vocab_size = vocab_size});
+  for (const auto& [key, value] : tokenizer.entries()) metadata.set(key, value);
   return metadata;
 }
 
@@ -277,7 +288,7 @@ QuantizeReport quantize(const fs::path& source, const fs::path& target,
     plan.push_back({t.name, type, t.shape});
   }
 
-  GgufMetadata metadata = source_metadata(source, checkpoint);
+  GgufMetadata metadata = source_metadata(source, checkpoint, options, config.vocab_size);
   model::add_gguf_config(config, split_kv_b, metadata);
   metadata.set("general.file_type", choose.mixture().file_type());
   metadata.set("general.quantization_version", uint32_t{2});
