@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "checkpoint/gguf.h"
 #include "cli/chat_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
@@ -97,8 +98,9 @@ class Generate {
     }
     apply_processor_options(options_.engine);
     const auto begin = Clock::now();
-    if (std::filesystem::is_regular_file(options_.model)) {
-      fail("{}: expected the folder of a checkpoint, found a file", options_.model.string());
+    if (std::filesystem::is_regular_file(options_.model) && !is_gguf_file(options_.model)) {
+      fail("{}: expected the folder of a checkpoint or a GGUF file, found another file",
+           options_.model.string());
     }
     const DeepseekV3Config config = DeepseekV3Config::from_file(options_.model);
     tokenizer_ = load_tokenizer(options_.model, options_.tokenizer);
