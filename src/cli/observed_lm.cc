@@ -7,6 +7,13 @@
 
 namespace dsv3::cli {
 
+std::unique_ptr<generation::SequenceState> ObservedLm::begin_sequence(
+    std::span<const int64_t> prompt) {
+  auto state = model_.begin_sequence(prompt);
+  prompt_tokens_left_ -= state->length();  // nobody has to compute them
+  return state;
+}
+
 void ObservedLm::forward(std::span<const generation::Step> steps, std::span<float> logits) {
   const bool prompt = prompt_tokens_left_ > 0;
   if (interrupted() && (prompt || stoppable_)) throw Interrupted();

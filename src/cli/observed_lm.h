@@ -33,6 +33,8 @@ class ObservedLm : public generation::CausalLm {
   std::unique_ptr<generation::SequenceState> new_sequence() override {
     return model_.new_sequence();
   }
+  std::unique_ptr<generation::SequenceState> begin_sequence(
+      std::span<const int64_t> prompt) override;
   void forward(std::span<const generation::Step> steps, std::span<float> logits) override;
 
  private:

@@ -32,6 +32,11 @@ class CausalLm {
   /// Most tokens that a sequence can hold.
   virtual int64_t max_length() const = 0;
   virtual std::unique_ptr<SequenceState> new_sequence() = 0;
+  /// A new sequence for this prompt. It may hold some of the prompt's first tokens already, as its
+  /// length says, but never all of them.
+  virtual std::unique_ptr<SequenceState> begin_sequence(std::span<const int64_t> /*prompt*/) {
+    return new_sequence();
+  }
   /// Runs all steps together as one ragged batch; row i of `logits` [steps, vocab_size] gets the
   /// float32 logits after the last token of steps[i].
   virtual void forward(std::span<const Step> steps, std::span<float> logits) = 0;

@@ -25,8 +25,11 @@ void prefill(CausalLm& model, std::span<const Prompt> prompts, int64_t chunk,
     steps.clear();
     size_t room = static_cast<size_t>(chunk);
     for (auto it = waiting.begin(); it != waiting.end() && room > 0; ++it) {
-      if (!it->state) it->state = model.new_sequence();
       const auto& tokens = prompts[it->prompt].tokens;
+      if (!it->state) {
+        it->state = model.begin_sequence(tokens);
+        it->fed = static_cast<size_t>(it->state->length());
+      }
       const size_t n = std::min(room, tokens.size() - it->fed);
       steps.push_back({it->state.get(), std::span(tokens).subspan(it->fed, n)});
       it->fed += n;

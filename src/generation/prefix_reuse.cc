@@ -25,22 +25,6 @@ class PrefixReusingLm::State : public SequenceState {
     tokens_.resize(static_cast<size_t>(length));
   }
 
-  // Lets the remembered sequence stand in for as many of the next tokens as it has, but the last,
-  // whose logits may be wanted. Returns how many.
-  size_t reuse(std::span<const int64_t> next) {
-    const auto& kept = owner_.kept_tokens_;
-    if (!follows_kept_ || kept.size() <= tokens_.size()) return 0;
-    const auto begin = kept.begin() + length();
-    const auto same = static_cast<size_t>(
-        std::mismatch(begin, kept.end(), next.begin(), next.end()).first - begin);
-    follows_kept_ = same == next.size();
-    const size_t taken = std::min(same, next.size() - 1);
-    if (taken == 0) return 0;
-    inner_ = owner_.kept_->clone();
-    inner_->crop(length() + static_cast<int64_t>(taken));
-    return taken;
-  }
-
   SequenceState& inner() { return *inner_; }
   void append(std::span<const int64_t> tokens) {
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
@@ -50,23 +34,32 @@ class PrefixReusingLm::State : public SequenceState {
   PrefixReusingLm& owner_;
   std::unique_ptr<SequenceState> inner_;
   std::vector<int64_t> tokens_;
-  bool follows_kept_ = true;  // all tokens so far are those of the remembered sequence
 };
 
 std::unique_ptr<SequenceState> PrefixReusingLm::new_sequence() {
   return std::make_unique<State>(*this, model_.new_sequence(), std::vector<int64_t>());
 }
 
+std::unique_ptr<SequenceState> PrefixReusingLm::begin_sequence(std::span<const int64_t> prompt) {
+  const auto same = static_cast<size_t>(
+      std::mismatch(kept_tokens_.begin(), kept_tokens_.end(), prompt.begin(), prompt.end()).first -
+      kept_tokens_.begin());
+  // The last token has to be computed, for its logits.
+  const size_t taken = std::min(same, prompt.size() - 1);
+  if (taken == 0 || kept_ == nullptr) return new_sequence();
+  kept_->crop(static_cast<int64_t>(taken));
+  kept_tokens_.resize(taken);
+  reused_tokens_ += static_cast<int64_t>(taken);
+  return std::make_unique<State>(*this, std::move(kept_), std::exchange(kept_tokens_, {}));
+}
+
 void PrefixReusingLm::forward(std::span<const Step> steps, std::span<float> logits) {
   std::vector<Step> inner;
   for (const Step& step : steps) {
-    auto& state = static_cast<State&>(*step.state);
-    const size_t taken = state.reuse(step.tokens);
-    reused_tokens_ += static_cast<int64_t>(taken);
-    inner.push_back({&state.inner(), step.tokens.subspan(taken)});
+    inner.push_back({&static_cast<State*>(step.state)->inner(), step.tokens});
   }
   model_.forward(inner, logits);
-  for (const Step& step : steps) static_cast<State&>(*step.state).append(step.tokens);
+  for (const Step& step : steps) static_cast<State*>(step.state)->append(step.tokens);
 }
 
 }  // namespace dsv3::generation

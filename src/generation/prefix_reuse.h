@@ -11,7 +11,7 @@ namespace dsv3::generation {
 
 /// A model that remembers its last sequence: a new one that begins with the same tokens takes their
 /// cache instead of computing them again. This is what makes the second turn of a conversation cost
-/// only its own tokens. One sequence is remembered; not thread safe.
+/// only its own tokens. One sequence is remembered, the last to end; not thread safe.
 class PrefixReusingLm : public CausalLm {
  public:
   /// `model` must outlive this object and all its sequences.
@@ -20,6 +20,7 @@ class PrefixReusingLm : public CausalLm {
   int64_t vocab_size() const override { return model_.vocab_size(); }
   int64_t max_length() const override { return model_.max_length(); }
   std::unique_ptr<SequenceState> new_sequence() override;
+  std::unique_ptr<SequenceState> begin_sequence(std::span<const int64_t> prompt) override;
   void forward(std::span<const Step> steps, std::span<float> logits) override;
 
   /// Prompt tokens taken from the cache since the last call of this function.

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <stdexcept>
+
 #include "dsv3/generation.h"
 #include "generation/engine_lm.h"
 
@@ -54,6 +56,47 @@ TEST_F(PrefixReuseTest, TheSamePromptAgainAndInChunks) {
   reusing_.forget();
   EXPECT_EQ(greedy(reusing_, prompt), expected);
   EXPECT_EQ(reusing_.take_reused_tokens(), 0);
+}
+
+TEST_F(PrefixReuseTest, ReusedTokensTakeNoForwardPass) {
+  // A pass for each chunk that is known already would cost a long conversation seconds a turn.
+  class Counting : public EngineLm {
+   public:
+    using EngineLm::EngineLm;
+    void forward(std::span<const Step> steps, std::span<float> logits) override {
+      ++passes;
+      EngineLm::forward(steps, logits);
+    }
+    int passes = 0;
+  };
+  Counting counting(DeepseekV3ForCausalLM::from_pretrained(kStories));
+  PrefixReusingLm lm(counting);
+  std::vector<int64_t> prompt(60, 432);
+  const std::vector<int64_t> answer = greedy(lm, prompt, 10);
+  prompt.insert(prompt.end(), answer.begin(), answer.end());
+  counting.passes = 0;
+  const size_t made = greedy(lm, prompt, 10).size();
+  EXPECT_EQ(lm.take_reused_tokens(), static_cast<int64_t>(60 + answer.size() - 1));
+  EXPECT_EQ(counting.passes, static_cast<int>(made));
+}
+
+TEST_F(PrefixReuseTest, WhatAnErrorLeftHalfReadIsKept) {
+  class Failing : public EngineLm {
+   public:
+    using EngineLm::EngineLm;
+    void forward(std::span<const Step> steps, std::span<float> logits) override {
+      if (passes_left-- == 0) throw std::runtime_error("stop");
+      EngineLm::forward(steps, logits);
+    }
+    int passes_left = 3;
+  };
+  Failing failing(DeepseekV3ForCausalLM::from_pretrained(kStories));
+  PrefixReusingLm lm(failing);
+  const std::vector<int64_t> prompt(60, 432);
+  EXPECT_THROW(greedy(lm, prompt, 10), std::runtime_error);
+  failing.passes_left = 1000;
+  greedy(lm, prompt, 10);
+  EXPECT_EQ(lm.take_reused_tokens(), 30);
 }
 
 }  // namespace
