@@ -3,7 +3,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-build_packages=(g++ cmake ninja-build ccache pkg-config libhwy-dev libfmt-dev libcli11-dev libedit-dev
+build_packages=(g++ cmake ninja-build ccache pkg-config libhwy-dev libfmt-dev libcli11-dev
                 nlohmann-json3-dev)
 test_packages=(libgtest-dev)
 

@@ -35,7 +35,7 @@ err_short() { [ "$(wc -l <"$err")" -le 2 ] || complain "$command: a long message
 same() { cmp -s "$1" "$2" || complain "$3"; }
 
 # ---- help and wrong usage
-for arguments in --help "generate --help" "inspect --help" "verify --help" "forward --help"; do
+for arguments in --help "generate --help" "chat --help" "eval --help" "inspect --help" "verify --help" "forward --help"; do
   # shellcheck disable=SC2086
   run 0 $arguments
   err_empty
@@ -195,6 +195,91 @@ err_has "temperature"
 echo '{"messages": 3}' >"$work/bad.json"
 run 1 chat "$model" --load "$work/bad.json" </dev/null
 err_has "expected an object with the list 'messages'"
+
+failure "--template-kwargs" chat "$model" --template-kwargs '{'
+printf 'Tell\r\n/tokens\r\n' >"$work/typed"
+run 0 chat "$model" -n 2 <"$work/typed"
+err_has "of 512 tokens"
+printf 'a\377\n' >"$work/typed"
+run 1 chat "$model" -n 2 <"$work/typed"
+err_has "not valid UTF-8"
+printf 'no line end' >"$work/typed"
+run 0 chat "$model" -n 2 <"$work/typed"
+[ -s "$out" ] || complain "$command: a last line without an end is not answered"
+echo 'Tell me' >"$work/typed"
+run 0 chat "$model" --set 'eos_token_id=[]' --stats --context 300 <"$work/typed"
+err_has "the context is full"
+grep -qE 'answer 29[0-9] tokens' "$err" || complain "$command: something else than the context ended the answer"
+mkdir "$work/base" && cp "$model"/*.json "$model"/*.safetensors "$work/base"
+sed -i 's/"chat_template"/"no_template"/' "$work/base/tokenizer_config.json"
+run 1 chat "$work/base" <"$work/typed"
+err_has "a base model"
+err_has "dsv3 generate"
+
+# ---- reasoning in a pipe: a prompt that ends with <think>, and a model that never says </think>
+printf '%s' "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}<think>
+" >"$work/think.jinja"
+run 0 chat "$model" -n 5 --template "$work/think.jinja" <"$work/typed"
+[ "$(head -n 1 "$out")" = "<think>" ] && [ "$(tail -n 1 "$out")" = "</think>" ] ||
+  complain "$command: reasoning is not marked"
+run 0 chat "$model" -n 5 --template "$work/think.jinja" --hide-reasoning <"$work/typed"
+out_empty
+run 0 chat "$model" -n 5 --template "$work/think.jinja" --answer-format plain <"$work/typed"
+grep -q think "$out" && complain "$command: --answer-format plain knows reasoning"
+run 0 generate "$model" --chat -p "Tell me" -n 5 --template "$work/think.jinja" --json
+out_has '"content":""'
+grep -q '"reasoning":""' "$out" && complain "$command: reasoning is lost"
+
+# ---- conversations from files
+cat >"$work/messages.json" <<'END'
+[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<｜begin▁of▁sentence｜>Hi <｜Assistant｜>"}]
+END
+marks_in_prompt() { # begins of sentence and of assistants' turns
+  grep -o '"prompt_ids":\[[^]]*\]' "$out" | tr ',[]' '\n' | grep -cxE '0|4095'
+}
+run 0 generate "$model" --messages "$work/messages.json" -n 3 --greedy --json
+[ "$(marks_in_prompt)" -eq 2 ] ||
+  complain "$command: not one begin of sentence and one assistant in the prompt"
+run 0 generate "$model" --messages "$work/messages.json" -n 3 --greedy --json --allow-special
+[ "$(marks_in_prompt)" -eq 4 ] ||
+  complain "$command: special tokens are not allowed"
+run 2 generate "$model" --messages "$work/messages.json" -p x
+run 2 generate "$model" -p x --tools "$work/messages.json"
+err_has "needs --chat"
+run 1 generate "$model" --chat -p x --tools "$work/talk.json"
+err_has tools
+
+# ---- a tokenizer of the tiktoken kind: a token for each byte
+mkdir "$work/tiktoken" && cp "$model"/{config.json,model.safetensors} "$work/tiktoken"
+for i in $(seq 0 255); do
+  # shellcheck disable=SC2059
+  printf "$(printf '\\%03o' "$i")" | base64 | sed "s/\$/ $i/"
+done >"$work/tiktoken/tiktoken.model"
+echo '{}' >"$work/tiktoken/tokenizer_config.json"
+run 0 generate "$work/tiktoken" -p "Hi" --greedy -n 2 --json
+out_has '"prompt_ids":[72,105]'
+
+# ---- eval
+echo "Once upon a time there was a little girl named Lily." >"$work/text"
+run 0 eval "$model" "$work/text" --json
+err_empty
+for key in tokens windows window stride mean_cross_entropy perplexity bits_per_byte bytes; do out_has "\"$key\":"; done
+out_has '"windows":1,'
+: >"$work/empty"
+failure "nothing to predict" eval "$model" "$work/empty"
+failure "expected 1 to 32" eval "$model" "$work/text" --window 32 --stride 33
+failure "expected 1 to 512" eval "$model" "$work/text" --window 513
+failure "expected 32-bit integers" eval "$model" --ids "$work/text"
+wrong_usage "give one of" eval "$model"
+wrong_usage "give one of" eval "$model" "$work/text" --choices "$work/text"
+printf '%s\n' '{"question": "Tom and his dog went to the", "choices": ["park", "why why"], "answer": 0}' \
+  '{"question": "Once upon a", "choices": ["zebra", "time"], "answer": 1}' >"$work/choices.jsonl"
+run 0 eval "$model" --choices "$work/choices.jsonl" --json
+out_has '"questions":2,"accuracy":1.0,"accuracy_normalised":1.0'
+run 0 eval "$model" --choices "$work/choices.jsonl" --details
+out_has '"choice":1,'
+echo '{"question": "x"}' >>"$work/choices.jsonl"
+failure "choices.jsonl:3" eval "$model" --choices "$work/choices.jsonl"
 
 # ---- inspect and verify
 run 0 inspect "$model"

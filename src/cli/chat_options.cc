@@ -7,7 +7,6 @@
 
 #include "base/file.h"
 #include "cli/commands.h"
-#include "cli/generate_report.h"
 #include "cli/json_lines.h"
 
 namespace dsv3::cli {
@@ -34,6 +33,18 @@ bool ChatInput::active() const {
   require(answer_format.has_value(), "--answer-format");
   require(allow_special, "--allow-special");
   return active;
+}
+
+void add_answer_format_option(CLI::App& command, std::optional<std::string>& format,
+                              const char* group) {
+  command
+      .add_option("--answer-format", format,
+                  fmt::format("how to tell reasoning and tool calls from content: {}; default: as "
+                              "the template does",
+                              fmt::join(answer_format_names(), ", ")))
+      ->type_name("NAME")
+      ->check(CLI::IsMember(answer_format_names()).description(""))
+      ->group(group);
 }
 
 void add_chat_options(CLI::App& command, ChatInput& options) {
@@ -65,14 +76,7 @@ void add_chat_options(CLI::App& command, ChatInput& options) {
                   "continue_final_message")
       ->type_name("JSON")
       ->group(kGroup);
-  command
-      .add_option("--answer-format", options.answer_format,
-                  fmt::format("how to tell reasoning and tool calls from content: {}; default: as "
-                              "the template does",
-                              fmt::join(answer_format_names(), ", ")))
-      ->type_name("NAME")
-      ->check(CLI::IsMember(answer_format_names()))
-      ->group(kGroup);
+  add_answer_format_option(command, options.answer_format, kGroup);
   command
       .add_flag("--allow-special", options.allow_special,
                 "let texts of special tokens in messages be special tokens")
@@ -132,65 +136,6 @@ void set_template_kwargs(ChatOptions& options, const Json& kwargs, const std::st
   variables.erase("add_generation_prompt");
   variables.erase("continue_final_message");
   if (!variables.empty()) options.kwargs_json = variables.dump();
-}
-
-Json answer_json(const Answer& answer) {
-  Json calls = Json::array();
-  for (const Answer::ToolCall& call : answer.tool_calls) {
-    calls.push_back(
-        {{"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
-  }
-  return {{"reasoning", answer.reasoning}, {"content", answer.content}, {"tool_calls", calls}};
-}
-
-std::string AnswerPrinter::begin(AnswerEvent::Kind kind) {
-  std::string text;
-  if (in_reasoning_ && kind != AnswerEvent::Kind::kReasoning) {
-    text += "\n</think>\n\n";
-    in_reasoning_ = line_open_ = false;
-  } else if (!in_reasoning_ && kind == AnswerEvent::Kind::kReasoning) {
-    text += "<think>\n";
-    in_reasoning_ = true;
-  }
-  return text;
-}
-
-std::string AnswerPrinter::print(const std::vector<AnswerEvent>& events) {
-  using Kind = AnswerEvent::Kind;
-  std::string out;
-  for (const AnswerEvent& event : events) {
-    switch (event.kind) {
-      case Kind::kReasoning:
-      case Kind::kContent:
-        if (event.text.empty()) break;
-        out += begin(event.kind) + event.text;
-        line_open_ = event.text.back() != '\n';
-        break;
-      case Kind::kCallBegin:
-        call_ = {event.text, "", false};
-        break;
-      case Kind::kCallArguments:
-        call_.arguments += event.text;
-        break;
-      case Kind::kCallEnd:
-        out += begin(event.kind);
-        if (line_open_) out += "\n";
-        out += json_line(
-            {{"name", call_.name}, {"arguments", Json::parse(call_.arguments, nullptr, false)}});
-        line_open_ = false;
-        break;
-      case Kind::kCallCancelled:
-      case Kind::kMark:
-        break;
-    }
-  }
-  return out;
-}
-
-std::string AnswerPrinter::flush() {
-  std::string out = print(reader_.flush());
-  if (in_reasoning_) out += begin(AnswerEvent::Kind::kMark);
-  return out;
 }
 
 }  // namespace dsv3::cli

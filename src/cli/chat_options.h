@@ -28,6 +28,9 @@ struct ChatInput {
 };
 
 void add_chat_options(CLI::App& command, ChatInput& options);
+/// --answer-format, a name that answer_format knows.
+void add_answer_format_option(CLI::App& command, std::optional<std::string>& format,
+                              const char* group);
 
 /// A conversation for the model, and the format of what it will answer.
 struct ChatRequest {
@@ -46,28 +49,5 @@ ChatTemplate load_chat_template(const std::filesystem::path& model,
 /// Sets the fields that `kwargs` (an object, or null) names and passes the rest on to the template.
 /// Throws Error naming `where`.
 void set_template_kwargs(ChatOptions& options, const Json& kwargs, const std::string& where);
-
-/// {"reasoning", "content", "tool_calls"}, the latter as OpenAI's API writes them.
-Json answer_json(const Answer& answer);
-
-/// An answer as text for people, while it comes: reasoning between <think> and </think>, content,
-/// and each tool call as a line of JSON.
-class AnswerPrinter {
- public:
-  explicit AnswerPrinter(const AnswerFormat& format)
-      : reader_(format, /*stream_arguments=*/false) {}
-  /// What to print for more of the answer.
-  std::string push(std::string_view text) { return print(reader_.push(text)); }
-  std::string flush();
-
- private:
-  std::string print(const std::vector<AnswerEvent>& events);
-  std::string begin(AnswerEvent::Kind kind);
-
-  AnswerReader reader_;
-  Answer::ToolCall call_;
-  bool in_reasoning_ = false;
-  bool line_open_ = false;
-};
 
 }  // namespace dsv3::cli

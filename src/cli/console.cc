@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "terminal/waiting.h"
 
 namespace dsv3::cli {
 namespace {
@@ -72,6 +73,14 @@ struct sigaction action_before;
 
 void on_interrupt(int) { interrupt_seen.store(true); }
 
+void on_patient_interrupt(int) {
+  constexpr std::string_view kNote = "\n(it stops as soon as it can; Ctrl-\\ ends the program)\n";
+  const bool again = interrupt_seen.exchange(true);
+  terminal::wake_up();
+  if (!again) return;
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kNote.data(), kNote.size());
+}
+
 }  // namespace
 
 void write_out(std::string_view text) {
@@ -99,16 +108,17 @@ void set_up_console() {
 
 void clear_progress() { progress_bar().clear(); }
 
-InterruptGuard::InterruptGuard() {
+InterruptGuard::InterruptGuard(bool patient) {
   interrupt_seen = false;
   struct sigaction action = {};
-  action.sa_handler = on_interrupt;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  action.sa_handler = patient ? on_patient_interrupt : on_interrupt;
+  action.sa_flags = static_cast<int>((patient ? 0 : SA_RESETHAND) | SA_RESTART);
   sigaction(SIGINT, &action, &action_before);
 }
 
 InterruptGuard::~InterruptGuard() { sigaction(SIGINT, &action_before, nullptr); }
 
 bool interrupted() { return interrupt_seen.load(); }
+void clear_interrupt() { interrupt_seen.store(false); }
 
 }  // namespace dsv3::cli

@@ -24,14 +24,16 @@ void set_up_console();
 /// Removes the progress bar, if there is one.
 void clear_progress();
 
-/// While one exists, the first Ctrl-C only makes `interrupted` true; a second one ends the program.
+/// While one exists, the first Ctrl-C only makes `interrupted` true. A second one ends the program,
+/// or, where `patient`, says how to end it.
 class InterruptGuard {
  public:
-  InterruptGuard();
+  explicit InterruptGuard(bool patient = false);
   ~InterruptGuard();
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 };
 bool interrupted();
+void clear_interrupt();
 
 }  // namespace dsv3::cli

@@ -17,7 +17,7 @@
 #include "cli/console.h"
 #include "cli/engine_options.h"
 #include "cli/generate_report.h"
-#include "cli/prompts.h"
+#include "cli/model_tokenizer.h"
 #include "cli/units.h"
 #include "generation/evaluation.h"
 
@@ -104,7 +104,7 @@ class Evaluation {
       throw UsageError("--second-halves goes with a text and without --stride");
     }
     apply_processor_options(options_.engine);
-    tokenizer_ = load_tokenizer(options_.model, options_.tokenizer);
+    tokenizer_ = model_tokenizer(options_.model, options_.tokenizer);
     if (!tokenizer_ && !options_.ids) {
       fail("{}: the model has no tokenizer: give token ids as --ids, or a --tokenizer",
            options_.model.string());

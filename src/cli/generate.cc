@@ -11,12 +11,14 @@
 
 #include "base/error.h"
 #include "checkpoint/gguf.h"
+#include "cli/answer_printer.h"
 #include "cli/chat_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/engine_options.h"
 #include "cli/generate_options.h"
 #include "cli/generate_report.h"
+#include "cli/model_tokenizer.h"
 #include "cli/observed_lm.h"
 #include "cli/prompts.h"
 #include "generation/engine_lm.h"
@@ -85,7 +87,7 @@ class Streamer {
  private:
   bool as_text_;  // else there is no tokenizer, and tokens are printed as numbers
   bool line_open_ = false;
-  std::optional<AnswerPrinter> answer_;
+  std::optional<AnswerText> answer_;
 };
 
 class Generate {
@@ -103,10 +105,10 @@ class Generate {
            options_.model.string());
     }
     const DeepseekV3Config config = DeepseekV3Config::from_file(options_.model);
-    tokenizer_ = load_tokenizer(options_.model, options_.tokenizer);
+    tokenizer_ = model_tokenizer(options_.model, options_.tokenizer);
     // Before the weights: what is wrong with the request should not take a minute to be said.
     request_.config =
-        options_.generation.apply_to(GenerationConfig::from_folder(options_.model, config));
+        options_.generation.apply_to(GenerationConfig::from_folder(options_.model, config), 256);
     request_.config.logprobs = options_.logprobs;
     if (request_.config.do_sample) stats_.seed = request_.config.seed;
     if (options_.chat.active()) {
@@ -133,7 +135,7 @@ class Generate {
     if (from_file && options_.prompt.given()) {
       throw UsageError("--messages is the whole prompt: leave -p, --prompt-file and the like out");
     }
-    if (!tokenizer_) fail("a conversation needs a tokenizer, and the model has none");
+    if (!tokenizer_) fail("a conversation needs a tokenizer, and the model has no tokenizer");
     prompts_ = from_file ? std::vector<PromptInput>(1)
                          : read_prompts(options_.prompt, tokenizer_ptr(), request_.config);
     for (PromptInput& prompt : prompts_) {
@@ -174,7 +176,7 @@ class Generate {
                            [decoder] { return decoder->flush(); }};
       };
     } else if (!request_.config.stop_strings.empty()) {
-      fail("--stop needs a tokenizer, and the model has none");
+      fail("--stop needs a tokenizer, and the model has no tokenizer");
     }
     if (request_.config.num_beams > 1) return;
     request_.on_token = [this, streamer](int64_t, int64_t token, const TokenLogprobs*) {
@@ -254,9 +256,10 @@ class Generate {
       std::string text =
           tokenizer_ ? sequence.text : fmt::format("{}", fmt::join(sequence.tokens, " "));
       if (is_chat()) {
-        AnswerPrinter printer(formats_.front());
-        text = printer.push(sequence.text);
-        text += printer.flush();
+        AnswerText answer(formats_.front());
+        text = answer.push(sequence.text);
+        text += answer.flush();
+        if (text.ends_with('\n')) text.pop_back();
       }
       if (count > 1) write_out(fmt::format("{}[{} of {}]\n", i > 0 ? "\n" : "", i + 1, count));
       if (options_.echo) write_out(prompt_text());
@@ -300,7 +303,7 @@ void add_generate_command(CLI::App& app, Action& action) {
       ->required();
   add_prompt_options(*command, options->prompt);
   add_chat_options(*command, options->chat);
-  add_generation_options(*command, options->generation);
+  add_generation_options(*command, options->generation, "256");
 
   constexpr const char* kOutput = "Output";
   command

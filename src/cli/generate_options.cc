@@ -126,12 +126,13 @@ std::vector<int64_t> parse_ids(const std::string& text, const std::string& optio
   return ids;
 }
 
-void add_generation_options(CLI::App& command, GenerationOptions& options) {
+void add_generation_options(CLI::App& command, GenerationOptions& options,
+                            const std::string& default_length) {
   Json& given = options.given;
   Adder add(command, given);
-  add.integer(
-      "-n,--max-new-tokens", "max_new_tokens", kLength,
-      "most tokens to generate; default: the model's, or 256; the end of the context ends it too");
+  add.integer("-n,--max-new-tokens", "max_new_tokens", kLength,
+              "most tokens to generate; default: the model's, or " + default_length +
+                  "; the end of the context ends it too");
   add.integer("--max-length", "max_length", kLength, "most tokens of prompt and text together");
   add.integer("--min-new-tokens", "min_new_tokens", kLength, "no end of sequence before so many");
   add.number("--max-time", "max_time", kLength, "seconds after which to stop");
@@ -194,7 +195,25 @@ void add_generation_options(CLI::App& command, GenerationOptions& options) {
                [&given](const std::string& text) { add_any(given, text); });
 }
 
-GenerationConfig GenerationOptions::apply_to(GenerationConfig config) const {
+void apply_arguments(GenerationConfig& config, Json arguments, const std::string& where) {
+  const auto is_for_sampling = [&](const char* key) {
+    return arguments.contains(key) && !arguments[key].is_null();
+  };
+  if (arguments.value("temperature", Json()) == 0.0) {
+    arguments.erase("temperature");
+    arguments["do_sample"] = false;
+  } else if (std::any_of(std::begin(kSamplingKeys), std::end(kSamplingKeys), is_for_sampling) &&
+             !arguments.contains("do_sample")) {
+    arguments["do_sample"] = true;
+  }
+  GenerationConfig changed = config;
+  changed.apply(arguments.dump(), where);
+  changed.validate(where);
+  config = std::move(changed);
+}
+
+GenerationConfig GenerationOptions::apply_to(GenerationConfig config,
+                                             std::optional<int64_t> default_new_tokens) const {
   Json arguments = given;
   if (greedy && sample) throw UsageError("--greedy and --sample exclude each other");
   const auto it = given.find("temperature");
@@ -226,7 +245,7 @@ GenerationConfig GenerationOptions::apply_to(GenerationConfig config) const {
     defaults.validate("generation_config.json");  // if it is to blame, say so
     throw UsageError(error.what());
   }
-  if (!config.max_new_tokens && !config.max_length) config.max_new_tokens = 256;
+  if (!config.max_new_tokens && !config.max_length) config.max_new_tokens = default_new_tokens;
   if (config.do_sample && !arguments.contains("seed") && config.seed == 0)
     config.seed = std::random_device()();
   if (!config.do_sample && greedy) {

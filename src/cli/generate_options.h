@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 
 #include "base/json.h"
@@ -17,13 +18,20 @@ struct GenerationOptions {
 
   /// The model's own defaults with what was given in their place, and what follows from it: a
   /// sampling option asks for sampling, beams for none, temperature 0 is greedy search, without any
-  /// length there are 256 new tokens, and sampling without a seed gets a random one. Throws
+  /// length there are `default_new_tokens`, and sampling without a seed gets a random one. Throws
   /// UsageError and Error.
-  GenerationConfig apply_to(GenerationConfig config) const;
+  GenerationConfig apply_to(GenerationConfig config,
+                            std::optional<int64_t> default_new_tokens) const;
 };
 
-/// The options about length, sampling, beams and penalties. `options` must outlive the parsing.
-void add_generation_options(CLI::App& command, GenerationOptions& options);
+/// The same for some arguments of a config in use: temperature 0 is greedy search, and other
+/// options of sampling ask for it. Throws Error naming `where`.
+void apply_arguments(GenerationConfig& config, Json arguments, const std::string& where);
+
+/// The options about length, sampling, beams and penalties. `options` must outlive the parsing;
+/// `default_length` is what the help says of the length without any.
+void add_generation_options(CLI::App& command, GenerationOptions& options,
+                            const std::string& default_length);
 
 /// "1,2,3" as token ids. Throws UsageError naming `option`.
 std::vector<int64_t> parse_ids(const std::string& text, const std::string& option);

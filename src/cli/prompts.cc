@@ -6,10 +6,8 @@
 #include <iterator>
 
 #include "base/file.h"
-#include "checkpoint/gguf.h"
 #include "cli/commands.h"
 #include "cli/generate_options.h"
-#include "text/tokenizer_gguf.h"
 
 namespace dsv3::cli {
 namespace {
@@ -28,7 +26,7 @@ std::string without_last_newline(std::string text) {
 
 const Tokenizer& require(const Tokenizer* tokenizer) {
   if (tokenizer == nullptr)
-    fail("the model has no tokenizer.json: give the prompt as --ids, or a --tokenizer");
+    fail("the model has no tokenizer: give the prompt as --ids, or a --tokenizer");
   return *tokenizer;
 }
 
@@ -79,15 +77,6 @@ std::vector<PromptInput> read_batch(const std::string& path, const Tokenizer* to
 }
 
 }  // namespace
-
-std::optional<Tokenizer> load_tokenizer(const std::filesystem::path& model,
-                                        const std::optional<std::filesystem::path>& tokenizer) {
-  if (tokenizer) return Tokenizer::from_file(*tokenizer);
-  const bool has_one = is_gguf_file(model) ? read_gguf_metadata(model).contains(gguf_keys::kModel)
-                                           : std::filesystem::exists(model / "tokenizer.json") ||
-                                                 std::filesystem::exists(model / "tiktoken.model");
-  return has_one ? std::optional(Tokenizer::from_file(model)) : std::nullopt;
-}
 
 void add_prompt_options(CLI::App& command, PromptOptions& options) {
   constexpr const char* kGroup = "Prompt";

@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,11 +23,6 @@ struct PromptOptions {
 };
 
 void add_prompt_options(CLI::App& command, PromptOptions& options);
-
-/// `tokenizer` if that is given, else the model's own: of its folder or GGUF file. None if it has
-/// none.
-std::optional<Tokenizer> load_tokenizer(const std::filesystem::path& model,
-                                        const std::optional<std::filesystem::path>& tokenizer);
 
 struct PromptInput {
   std::optional<std::string> text;  ///< absent if it was given as ids

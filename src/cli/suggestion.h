@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dsv3::cli {
+
+/// "; did you mean 'generate'?" if one of the words is near, else "".
+std::string suggestion(std::string_view word, const std::vector<std::string>& known);
+
+}  // namespace dsv3::cli
