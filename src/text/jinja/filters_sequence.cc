@@ -208,6 +208,14 @@ Value last(Runtime& runtime, const Value& input, Arguments& arguments) {
   return items[items.size() - 1];
 }
 
+std::string_view reversed_type(const Value& v) {
+  if (v.is(Kind::kList)) return "list_reverseiterator";
+  if (v.is(Kind::kDict)) return "dict_reversekeyiterator";
+  if (v.native_as<Range>()) return "range_iterator";
+  const auto* view = v.native_as<DictView>();
+  return view ? view->reversed_type() : "reversed";
+}
+
 Value reverse(Runtime& runtime, const Value& input, Arguments& arguments) {
   bind_arguments("reverse", arguments, {});
   std::vector<Value> items = Items(runtime, input).copy();
@@ -218,7 +226,7 @@ Value reverse(Runtime& runtime, const Value& input, Arguments& arguments) {
     return runtime.string(std::move(out), input.string().markup);
   }
   if (!is_reversible(input) && !input.is_undefined()) return runtime.list(std::move(items));
-  return make_object<Iterator>(runtime.meter, "reversed", std::move(items));
+  return make_object<Iterator>(runtime.meter, reversed_type(input), std::move(items));
 }
 
 Value list(Runtime& runtime, const Value& input, Arguments& arguments) {

@@ -114,6 +114,10 @@ class LoopFunction : public NativeObject {
   LoopFunction(Meter& m, const Value& loop, bool cycle)
       : NativeObject(&m, sizeof(*this)), loop_(loop), cycle_(cycle) {}
   std::string_view type_name() const override { return "method"; }
+  std::string repr(Runtime& runtime) const override {
+    return fmt::format("<bound method LoopContext.{} of {}>", cycle_ ? "cycle" : "changed",
+                       loop_.native().repr(runtime));
+  }
   bool callable() const override { return true; }
   bool truth() const override { return true; }
   Value call(Runtime& runtime, Arguments& arguments) override {
@@ -728,8 +732,10 @@ bool Loop::produce(Value& out) {
     return true;
   }
   while (at_ < items_.size()) {
-    out = items_[at_++];
-    if (!node_.test || interpreter_.passes(node_, out, *frame_)) return true;
+    const Value& item = items_[at_++];
+    if (node_.test && !interpreter_.passes(node_, item, *frame_)) continue;
+    out = item;
+    return true;
   }
   return false;
 }

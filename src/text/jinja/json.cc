@@ -99,10 +99,6 @@ class JsonWriter {
 
   void escape(char32_t c) {
     auto code = static_cast<uint32_t>(c);
-    if (code == 0x7F) {
-      out_ += '\x7F';
-      return;
-    }
     if (code >= 0x10000) {
       code -= 0x10000;
       out_ += fmt::format("\\u{:04x}", 0xD800 + (code >> 10));

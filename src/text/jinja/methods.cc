@@ -24,10 +24,10 @@ Value like(Runtime& runtime, const String& s, std::string_view text) {
   return runtime.string(text, s.markup);
 }
 
-// Of an argument that becomes a part of the result.
-std::string inserted(const String& into, const Value& v, std::string_view what) {
-  const std::string& text = require_string(v, what);
-  return into.markup && !v.string().markup ? escape_html(text) : text;
+// Of an argument that becomes a part of the result: Markup takes anything, and escapes it.
+std::string inserted(Runtime& runtime, const String& into, const Value& v, std::string_view what) {
+  if (!into.markup || (v.is_string() && v.string().markup)) return require_string(v, what);
+  return escape_html(to_text(runtime, v));
 }
 
 template <std::string (*f)(std::string_view)>
@@ -143,8 +143,8 @@ Value affix_method(Runtime& runtime, const Value& self, Arguments& arguments) {
 Value replace_method(Runtime& runtime, const Value& self, Arguments& arguments) {
   const auto args = bind_arguments("replace", arguments, {"old", "new", "count"}, 2);
   const String& s = self_string(runtime, self);
-  const std::string from = inserted(s, args[0], "replace() argument 1");
-  const std::string to = inserted(s, args[1], "replace() argument 2");
+  const std::string& from = require_string(args[0], "replace() argument 1");
+  const std::string to = inserted(runtime, s, args[1], "replace() argument 2");
   const int64_t limit = args[2].is_missing() ? -1 : require_integer(args[2], "count");
   const size_t found = count(s.text, from);
   size_t added = 0;
@@ -160,12 +160,12 @@ Value join_method(Runtime& runtime, const Value& self, Arguments& arguments) {
   std::string out;
   bool first = true;
   for (const Value& v : Items(runtime, args[0])) {
-    if (!v.is_string()) raise("sequence item: expected str instance, {} found", type_name(v));
-    runtime.meter.check_string(out.size() + s.text.size() + v.text().size());
+    const std::string item = inserted(runtime, s, v, "item of join()");
+    runtime.meter.check_string(out.size() + s.text.size() + item.size());
     runtime.meter.step();
     if (!first) out += s.text;
     first = false;
-    out += inserted(s, v, "item");
+    out += item;
   }
   return like(runtime, s, std::move(out));
 }
@@ -204,9 +204,8 @@ Value justify(Runtime& runtime, const Value& self, Arguments& arguments) {
   const int64_t width = require_integer(args[0], "width");
   std::string fill = " ";
   if (!args[1].is_missing()) {
-    fill = require_string(args[1], "fill character");
-    if (args[1].string().length != 1)
-      raise("The fill character must be exactly one character long");
+    fill = inserted(runtime, s, args[1], "fill character");
+    if (count_characters(fill) != 1) raise("The fill character must be exactly one character long");
   }
   const auto length = static_cast<int64_t>(s.length);
   if (width <= length) return like(runtime, s, s.text);

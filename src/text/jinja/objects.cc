@@ -37,6 +37,19 @@ bool Range::item(Runtime&, int64_t index, Value& out) const {
   return true;
 }
 
+bool Range::slice(Runtime& runtime, int64_t start, int64_t stop, int64_t step, Value& out) const {
+  int64_t from = 0, to = 0, by = 0;
+  if (__builtin_mul_overflow(start, step_, &from) || __builtin_add_overflow(from, start_, &from) ||
+      __builtin_mul_overflow(stop, step_, &to) || __builtin_add_overflow(to, start_, &to) ||
+      __builtin_mul_overflow(step, step_, &by)) {
+    raise("integer does not fit 64 bits");
+  }
+  const int64_t distance = step > 0 ? stop - start : start - stop, size = step > 0 ? step : -step;
+  const int64_t length = distance <= 0 ? 0 : (distance - 1) / size + 1;
+  out = make_object<Range>(runtime.meter, from, to, by, length);
+  return true;
+}
+
 std::vector<Value> DictView::list(Runtime& runtime) const {
   const auto& entries = dict_.dict().items;
   runtime.meter.check_items(entries.size());
@@ -54,6 +67,14 @@ std::vector<Value> DictView::list(Runtime& runtime) const {
 bool DictView::items(Runtime& runtime, std::vector<Value>& out) {
   out = list(runtime);
   return true;
+}
+
+std::string Function::repr(Runtime& runtime) const {
+  if (self_.is_missing()) return fmt::format("<built-in function {}>", name_);
+  if (!self_.is_string() || !self_.string().markup) {
+    return fmt::format("<built-in method {} of {} object>", name_, jinja::type_name(self_));
+  }
+  return fmt::format("<bound method Markup.{} of {}>", name_, jinja::repr(runtime, self_));
 }
 
 std::string DictView::repr(Runtime& runtime) const {

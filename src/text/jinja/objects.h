@@ -97,7 +97,7 @@ class Range : public NativeObject {
   bool iterable() const override { return true; }
   int64_t length() const override { return length_; }
   bool item(Runtime&, int64_t index, Value& out) const override;
-  bool sliceable() const override { return true; }
+  bool slice(Runtime&, int64_t start, int64_t stop, int64_t step, Value& out) const override;
 
  private:
   int64_t start_, stop_, step_, length_;
@@ -113,6 +113,11 @@ class DictView : public NativeObject {
   }
   std::string_view type_name() const override {
     return part_ == kKeys ? "dict_keys" : part_ == kValues ? "dict_values" : "dict_items";
+  }
+  std::string_view reversed_type() const {
+    return part_ == kKeys     ? "dict_reversekeyiterator"
+           : part_ == kValues ? "dict_reversevalueiterator"
+                              : "dict_reverseitemiterator";
   }
   std::string repr(Runtime& runtime) const override;
   bool items(Runtime& runtime, std::vector<Value>& out) override;
@@ -134,7 +139,7 @@ class Function : public NativeObject {
     holds(self);
   }
   std::string_view type_name() const override { return "builtin_function_or_method"; }
-  std::string repr(Runtime&) const override { return fmt::format("<built-in {}>", name_); }
+  std::string repr(Runtime& runtime) const override;
   bool callable() const override { return true; }
   bool truth() const override { return true; }
   Value call(Runtime& runtime, Arguments& arguments) override {

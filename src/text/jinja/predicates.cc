@@ -57,10 +57,17 @@ bool is_callable(const Value& v) {
 }
 bool is_escaped(const Value& v) { return v.is_string() && v.string().markup; }
 
-bool is_filter(Runtime&, const Value& v, Arguments&) {
+// Python looks the value up in a dictionary.
+bool is_filter(Runtime& runtime, const Value& v, Arguments& arguments) {
+  bind_arguments("filter", arguments, {});
+  hash_of(v, runtime.meter);
   return v.is_string() && find_filter(v.text());
 }
-bool is_test(Runtime&, const Value& v, Arguments&) { return v.is_string() && find_test(v.text()); }
+bool is_test(Runtime& runtime, const Value& v, Arguments& arguments) {
+  bind_arguments("test", arguments, {});
+  hash_of(v, runtime.meter);
+  return v.is_string() && find_test(v.text());
+}
 
 template <bool lower_case>
 bool cased(Runtime& runtime, const Value& v, Arguments& arguments) {

@@ -72,7 +72,7 @@ Value plain_attribute(Runtime& runtime, const Value& object, std::string_view na
 
 // Positions of a slice as Python counts them.
 struct SliceRange {
-  int64_t start, step, count;
+  int64_t start, stop, step, count;
 };
 
 SliceRange slice_range(const Value& start, const Value& stop, const Value& step, size_t length) {
@@ -95,7 +95,7 @@ SliceRange slice_range(const Value& start, const Value& stop, const Value& step,
   const int64_t to = place(stop, by > 0 ? high : low);
   const int64_t distance = by > 0 ? to - from : from - to;
   const int64_t size = by > 0 ? by : -by;
-  return {from, by, distance <= 0 ? 0 : (distance - 1) / size + 1};
+  return {from, to, by, distance <= 0 ? 0 : (distance - 1) / size + 1};
 }
 
 Value slice_string(Runtime& runtime, const String& s, const SliceRange& range) {
@@ -215,20 +215,19 @@ Value get_slice(Runtime& runtime, const Value& object, const Value& start, const
   }
   // Unlike an index, a slice that is not possible is an error in Jinja.
   const bool native = object.is(Kind::kObject);
-  Value item;
-  if (!object.is_sequence() && !(native && object.native().sliceable())) {
+  const int64_t length = object.is_sequence() || native ? length_of(object) : -1;
+  if (length < 0) raise("'{}' object cannot be sliced", type_name(object));
+  const SliceRange range = slice_range(start, stop, step, static_cast<size_t>(length));
+  if (native) {
+    Value out;
+    if (object.native().slice(runtime, range.start, range.stop, range.step, out)) return out;
     raise("'{}' object cannot be sliced", type_name(object));
   }
-  const SliceRange range = slice_range(start, stop, step, static_cast<size_t>(length_of(object)));
   runtime.meter.check_items(static_cast<size_t>(range.count));
   std::vector<Value> out;
   out.reserve(static_cast<size_t>(range.count));
   for (int64_t i = 0, at = range.start; i < range.count; ++i, at += range.step) {
-    if (native)
-      object.native().item(runtime, at, item);
-    else
-      item = object.sequence().items[static_cast<size_t>(at)];
-    out.push_back(item);
+    out.push_back(object.sequence().items[static_cast<size_t>(at)]);
   }
   return object.is(Kind::kTuple) ? runtime.tuple(std::move(out)) : runtime.list(std::move(out));
 }

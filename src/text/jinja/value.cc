@@ -127,6 +127,8 @@ Value NativeObject::call(Runtime&, Arguments&) {
   raise("'{}' object is not callable", type_name());
 }
 
+bool NativeObject::slice(Runtime&, int64_t, int64_t, int64_t, Value&) const { return false; }
+
 void NativeObject::holds(const Value& v) { depth_ = depth_around(depth_, v); }
 
 Value make_string(Meter* meter, std::string text, bool markup) {

@@ -230,7 +230,8 @@ class NativeObject : public Object {
   /// Negative where it has none.
   virtual int64_t length() const { return -1; }
   virtual bool item(Runtime&, int64_t, Value&) const { return false; }
-  virtual bool sliceable() const { return false; }
+  /// Items `start` to before `stop` in steps of `step`; false where it cannot be sliced.
+  virtual bool slice(Runtime&, int64_t start, int64_t stop, int64_t step, Value& out) const;
   virtual bool truth() const { return length() != 0; }
   /// Lets go of all values, at the end of a rendering: for those that can refer to themselves.
   virtual void clear() {}
