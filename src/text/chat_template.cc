@@ -129,8 +129,11 @@ ChatTemplate ChatTemplate::from_folder(const std::filesystem::path& model,
     fail("{}: no key '{}'", model.string(), kGgufChatTemplateKey);
   }
   if (sources.empty()) {
-    fail("{}: there is no chat_template.jinja, and no 'chat_template' in tokenizer_config.json",
-         model.string());
+    fail(
+        "{}: there is no chat_template.jinja, and no 'chat_template' in tokenizer_config.json: "
+        "a base model, which goes on with texts (dsv3 generate); for a conversation give it a "
+        "template",
+        model.string());
   }
   auto impl = std::make_shared<Impl>();
   impl->limits = limits;
