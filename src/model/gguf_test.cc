@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "checkpoint/gguf_writer.h"
 #include "formats/block_format.h"
 #include "formats/convert.h"
@@ -92,6 +93,80 @@ TEST_P(GgufModelTest, KeysAndTensorsSayTheSameAsTheFolder) {
 INSTANTIATE_TEST_SUITE_P(Goldens, GgufModelTest,
                          testing::Values("causal_basic", "yarn_v5", "no_q_lora", "all_moe",
                                          "n_group_1", "tied_embeddings", "packed_experts"));
+
+// A file of keys alone, some of them changed by `edit`.
+struct KeysOnly {
+  TemporaryFolder folder;
+  std::filesystem::path path = folder.path() / "keys.gguf";
+  explicit KeysOnly(const DeepseekV3Config& config, void (*edit)(GgufMetadata&)) {
+    GgufMetadata metadata;
+    model::add_gguf_config(config, true, metadata);
+    edit(metadata);
+    write_gguf(path, std::move(metadata), {});
+  }
+  std::string error() const {
+    try {
+      DeepseekV3Config::from_file(path);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "no error";
+  }
+};
+
+TEST(GgufKeysTest, WhatIsNotThisModelIsNamed) {
+  const auto error_of = [](void (*edit)(GgufMetadata&)) {
+    return KeysOnly(tiny_config(), edit).error();
+  };
+  EXPECT_EQ(error_of([](GgufMetadata&) {}), "no error");
+  std::string error =
+      error_of([](GgufMetadata& m) { m.set("general.architecture", std::string("llama")); });
+  EXPECT_NE(error.find("the architecture is 'llama', expected 'deepseek2'"), std::string::npos)
+      << error;
+  error = error_of([](GgufMetadata& m) { m.erase("deepseek2.attention.kv_lora_rank"); });
+  EXPECT_NE(error.find("deepseek2.attention.kv_lora_rank"), std::string::npos) << error;
+  error = error_of([](GgufMetadata& m) { m.set("deepseek2.block_count", std::string("two")); });
+  EXPECT_NE(error.find("deepseek2.block_count"), std::string::npos) << error;
+  error = error_of([](GgufMetadata& m) { m.set("deepseek2.expert_gating_func", uint32_t{1}); });
+  EXPECT_NE(error.find("the router of DeepSeek-V2 is not supported"), std::string::npos) << error;
+  error = error_of([](GgufMetadata& m) { m.erase("deepseek2.expert_gating_func"); });
+  EXPECT_NE(error.find("absent, which means 1"), std::string::npos) << error;
+  error = error_of(
+      [](GgufMetadata& m) { m.set("deepseek2.rope.scaling.type", std::string("longrope")); });
+  EXPECT_NE(error.find("'longrope', expected none, linear or yarn"), std::string::npos) << error;
+  error = error_of([](GgufMetadata& m) { m.set("deepseek2.rope.dimension_count", uint32_t{64}); });
+  EXPECT_NE(error.find("expected more than 64"), std::string::npos) << error;
+}
+
+// llama.cpp routes such files without groups, whatever the model: files of before it knew them.
+TEST(GgufKeysTest, FilesWithoutGroupsAreRoutedAsTheirModelWasTrained) {
+  const auto without_groups = [](GgufMetadata& m) {
+    m.erase("deepseek2.expert_group_count");
+    m.erase("deepseek2.expert_group_used_count");
+  };
+  const DeepseekV3Config v3 =
+      DeepseekV3Config::from_file(KeysOnly(DeepseekV3Config(), without_groups).path);
+  EXPECT_EQ(v3.n_group, 8);
+  EXPECT_EQ(v3.topk_group, 4);
+  const DeepseekV3Config other =
+      DeepseekV3Config::from_file(KeysOnly(tiny_config(), without_groups).path);
+  EXPECT_EQ(other.n_group, 1);
+  EXPECT_EQ(other.topk_group, 1);
+}
+
+TEST(GgufKeysTest, WhatKeysCannotSayIsRefused) {
+  DeepseekV3Config config = tiny_config();
+  GgufMetadata metadata;
+  config.rope_interleave = false;
+  EXPECT_THROW(model::add_gguf_config(config, true, metadata), Error);
+  config = tiny_config();
+  config.rope_parameters = {.rope_type = "dynamic", .factor = 2};
+  EXPECT_THROW(model::add_gguf_config(config, true, metadata), Error);
+  config.rope_parameters = {.rope_type = "yarn", .factor = 4, .mscale = 1, .mscale_all_dim = 0.5};
+  EXPECT_THROW(model::add_gguf_config(config, true, metadata), Error);
+  config.rope_parameters.mscale = 0.5;
+  EXPECT_NO_THROW(model::add_gguf_config(config, true, metadata));
+}
 
 TEST(GgufBlockFormatTest, EveryBlockFormatServesProjectionsAndExperts) {
   DeepseekV3Config config = tiny_config();
