@@ -192,6 +192,11 @@ void write_tensor(const GgufTensor& t, DType to, const ImportanceMatrix& imatrix
       encode_rows(values, t.cols(), to, importance[matrix], bytes.data());
       writer.write_part(t.name, begin * row_bytes, bytes);
     }
+    // The pages have been read for the only time; a tensor may be larger than memory.
+    if (t.layout == GgufTensor::Layout::kStacked) {
+      release_mapped(t.stored_rows(begin),
+                     dtype_bytes(t.parts[0].weight.dtype(), rows * t.cols()));
+    }
     progress.add(rows * t.cols());
   });
   for (const ops::LinearWeight& part : t.parts) {
