@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <charconv>
+
 #include "base/file.h"
 
 namespace dsv3 {
@@ -25,6 +27,26 @@ size_t find_too_deep(std::string_view text) {
     }
   }
   return std::string_view::npos;
+}
+
+/// The first integer of valid JSON that does not fit 64 bits; empty if there is none.
+std::string_view find_long_integer(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    if (text[i] == '"') {
+      for (++i; text[i] != '"'; ++i) {
+        if (text[i] == '\\') ++i;
+      }
+    }
+    const size_t end = std::min(text.find_first_not_of("+-.0123456789eE", i), text.size());
+    const std::string_view number = text.substr(i, end - i);
+    i = std::max(end, i + 1);
+    // "e" of "true" is none, and neither is what has a point or an exponent.
+    if (number.size() < 19 || number.find_first_of(".eE") != number.npos) continue;
+    int64_t value = 0;
+    const auto parsed = std::from_chars(number.data(), number.data() + number.size(), value);
+    if (parsed.ec == std::errc::result_out_of_range) return number;
+  }
+  return {};
 }
 
 }  // namespace
@@ -54,6 +76,14 @@ Json parse_json(std::string_view text, const std::string& where) {
   } catch (const Json::exception& e) {
     fail("{}: not valid JSON: {}", where, json_error_reason(e));
   }
+}
+
+Json parse_exact_json(std::string_view text, const std::string& where) {
+  Json json = parse_json(text, where);
+  if (const std::string_view number = find_long_integer(text); !number.empty()) {
+    fail("{}: integer {} does not fit 64 bits", where, number.substr(0, 40));
+  }
+  return json;
 }
 
 Json read_json_file(const std::filesystem::path& path) {

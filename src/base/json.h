@@ -18,6 +18,9 @@ std::string json_error_reason(const std::exception& error);
 /// Parses JSON text; an Error names `where` (a file, usually), line and column. Refuses more than
 /// 1000 levels of lists and objects, which would exhaust the stack where such a value is printed.
 Json parse_json(std::string_view text, const std::string& where);
+/// The same, but refuses integers beyond 64 bits, which above become floats: for what is to be
+/// printed again as it was.
+Json parse_exact_json(std::string_view text, const std::string& where);
 Json read_json_file(const std::filesystem::path& path);
 
 }  // namespace dsv3

@@ -33,6 +33,17 @@ TEST(JsonTest, DeepNestingIsRefusedBeforeItExhaustsTheStack) {
   EXPECT_EQ(message_for("[\"\\\"" + std::string(5000, '[') + "\\\\\"]"), "");
 }
 
+TEST(JsonTest, ExactJsonRefusesIntegersThatWouldBecomeFloats) {
+  for (const char* text : {"[123456789012345678901]", "{\"a\": -9223372036854775809}",
+                           "{\"a\\\"\": [true, 9223372036854775808]}"}) {
+    EXPECT_NO_THROW(parse_json(text, "x"));
+    EXPECT_THROW(parse_exact_json(text, "x"), Error) << text;
+  }
+  const std::string fits =
+      R"([9223372036854775807,-9223372036854775808,1234567890123456789012.5,1e30,"12345678901234567890123"])";
+  EXPECT_EQ(parse_exact_json(fits, "x").size(), 5u);
+}
+
 TEST(JsonTest, MessagesStayShortForLongTokens) {
   EXPECT_LT(message_for("{\"" + std::string(1'000'000, 'a')).size(), 500u);
 }

@@ -15,8 +15,9 @@ namespace {
 constexpr const char* kGroup = "Conversation";
 
 Json read_json_source(const std::filesystem::path& path) {
-  if (path != "-") return read_json_file(path);
-  return parse_json(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input");
+  if (path != "-") return parse_exact_json(read_file(path), path.string());
+  return parse_exact_json(std::string(std::istreambuf_iterator<char>(std::cin), {}),
+                          "standard input");
 }
 
 }  // namespace
@@ -100,9 +101,11 @@ ChatRequest make_chat_request(const ChatInput& input, const std::optional<std::s
 
   ChatOptions options;
   options.add_generation_prompt = true;
-  if (input.tools) options.tools_json = read_json_file(*input.tools).dump();
+  if (input.tools) {
+    options.tools_json = parse_exact_json(read_file(*input.tools), input.tools->string()).dump();
+  }
   if (input.kwargs) {
-    const Json kwargs = parse_json(*input.kwargs, "--template-kwargs");
+    const Json kwargs = parse_exact_json(*input.kwargs, "--template-kwargs");
     if (kwargs.is_object() && kwargs.value("continue_final_message", Json()) == true) {
       options.add_generation_prompt = false;
     }

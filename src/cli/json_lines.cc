@@ -50,7 +50,7 @@ int filter_json_lines(
     Json result;
     try {
       const std::string where = fmt::format("standard input:{}", number);
-      const Json object = parse_json(line, where);
+      const Json object = parse_exact_json(line, where);
       if (!object.is_object()) fail("{}: expected an object", where);
       result = answer(object, where);
     } catch (const Error& error) {
