@@ -53,7 +53,7 @@ Value title(Runtime& runtime, const Value& input, Arguments& arguments) {
   runtime.meter.step_text(text.size());
   std::string out;
   bool start = true;
-  for (const std::string_view c : characters(text)) {
+  for (const std::string_view c : Characters(text)) {
     const bool separates = is_space(utf8_decode(c.data())) ||
                            std::string_view("-({[<").find(c) != std::string_view::npos;
     out += separates ? std::string(c) : start ? to_upper(c) : to_lower(c);
@@ -107,8 +107,8 @@ Value indent(Runtime& runtime, const Value& input, Arguments& arguments) {
   }
   const bool first = truth(args[1]), blank = truth(args[2]);
   const std::string text = input.text() + "\n";
-  const std::vector<std::string_view> lines = split_lines(text, false);
-  runtime.meter.step(lines.size());
+  const auto lines = split_lines(text, false, runtime.meter.max_items());
+  runtime.meter.check_items(lines.size());
   std::string out = first ? by : "";
   for (size_t i = 0; i < lines.size(); ++i) {
     runtime.meter.check_string(out.size() + by.size() + lines[i].size());
@@ -150,7 +150,7 @@ Value wordcount(Runtime& runtime, const Value& input, Arguments& arguments) {
   runtime.meter.step_text(text.size());
   int64_t n = 0;
   bool inside = false;
-  for (const std::string_view c : characters(text)) {
+  for (const std::string_view c : Characters(text)) {
     const bool word = is_word(utf8_decode(c.data()));
     n += word && !inside;
     inside = word;
@@ -158,29 +158,100 @@ Value wordcount(Runtime& runtime, const Value& input, Arguments& arguments) {
   return Value(n);
 }
 
-// Words with their spaces, as Python's textwrap cuts them (its rule for hyphens: after one that
-// stands between letters).
-std::vector<std::string> chunks_of(std::string_view line, bool break_on_hyphens) {
-  std::vector<std::string> chunks;
-  const auto all = characters(line);
-  const auto at = [&](size_t i) { return utf8_decode(all[i].data()); };
-  const auto is_blank = [](char32_t c) { return c == ' ' || (c >= 9 && c <= 13); };
-  const auto is_letter_or_mark = [](char32_t c) { return is_word(c) && !is_decimal(c); };
-  for (size_t i = 0; i < all.size();) {
-    std::string chunk;
-    const bool blank = is_blank(at(i));
-    while (i < all.size() && is_blank(at(i)) == blank) {
-      chunk += all[i++];
-      const size_t n = i;
-      if (!blank && break_on_hyphens && at(n - 1) == '-' && n >= 3 && n + 1 < all.size() &&
-          is_letter_or_mark(at(n - 2)) && is_letter_or_mark(at(n - 3)) &&
-          is_letter_or_mark(at(n)) && is_letter_or_mark(at(n + 1))) {
-        break;
-      }
+// Text that wordwrap keeps on one line if it can.
+struct Chunk {
+  std::string_view text;
+  size_t length;  // characters
+};
+
+// Takes a line apart into words and the white space between them, as Python's textwrap does: a word
+// may also end after a hyphen between letters, and around a dash of several hyphens.
+class ChunkSplitter {
+ public:
+  ChunkSplitter(std::string_view line, bool break_on_hyphens)
+      : line_(line), hyphens_(break_on_hyphens) {
+    size_t at = 0;
+    for (const std::string_view c : Characters(line)) {
+      codes_.push_back(utf8_decode(c.data()));
+      starts_.push_back(at);
+      at += c.size();
     }
-    chunks.push_back(std::move(chunk));
+    starts_.push_back(at);
   }
-  return chunks;
+
+  std::vector<Chunk> run() const {
+    std::vector<Chunk> chunks;
+    for (size_t begin = 0; begin < codes_.size();) {
+      size_t end = begin + 1;
+      if (is_blank(begin)) {
+        while (end < codes_.size() && is_blank(end)) ++end;
+      } else if (hyphens_ && dash_end(begin) > 0) {
+        end = dash_end(begin);
+      } else {
+        end = word_end(begin);
+      }
+      chunks.push_back({line_.substr(starts_[begin], starts_[end] - starts_[begin]), end - begin});
+      begin = end;
+    }
+    return chunks;
+  }
+
+ private:
+  bool is_blank(size_t i) const {
+    return codes_[i] == ' ' || (codes_[i] >= '\t' && codes_[i] <= '\r');
+  }
+  bool is_hyphen(size_t i) const { return i < codes_.size() && codes_[i] == '-'; }
+  // A letter or a mark.
+  bool is_lettery(size_t i) const {
+    return i < codes_.size() && is_word(codes_[i]) && !is_decimal(codes_[i]);
+  }
+  bool is_word_or_punctuation(size_t i) const {
+    const char32_t c = codes_[i];
+    return is_word(c) || (c < 0x80 && std::string_view("!\"'&.,?").find(static_cast<char>(c)) !=
+                                          std::string_view::npos);
+  }
+
+  // The end of several hyphens that begin at `i` between words; 0 where there are none.
+  size_t dash_end(size_t i) const {
+    if (i == 0 || !is_word_or_punctuation(i - 1) || !is_hyphen(i) || !is_hyphen(i + 1)) return 0;
+    size_t end = i;
+    while (is_hyphen(end)) ++end;
+    return end < codes_.size() && is_word(codes_[end]) ? end : 0;
+  }
+
+  // Whether a word can be broken after the hyphen at `i`.
+  bool breaks_after(size_t i) const {
+    const bool after_letters = i >= 2 && is_lettery(i - 1) && is_lettery(i - 2);
+    const bool after_one =
+        i >= 3 && is_word_or_punctuation(i - 1) && is_hyphen(i - 2) && is_lettery(i - 3);
+    if (!after_letters && !after_one) return false;
+    return is_lettery(i + 1) && (is_lettery(i + 2) || (is_hyphen(i + 2) && is_lettery(i + 3)));
+  }
+
+  size_t word_end(size_t begin) const {
+    size_t end = begin + 1;
+    for (; end < codes_.size() && !is_blank(end); ++end) {
+      if (!hyphens_ || !is_hyphen(end)) continue;
+      if (breaks_after(end)) return end + 1;
+      if (dash_end(end) > 0) return end;
+    }
+    return end;
+  }
+
+  std::string_view line_;
+  std::vector<char32_t> codes_;
+  std::vector<size_t> starts_;  // bytes, and the end
+  bool hyphens_;
+};
+
+// How many characters of a word of `chunk` fit in `space`: up to a hyphen, if there is one.
+size_t broken_at(std::string_view chunk, size_t space, bool hyphens) {
+  const std::string_view head = chunk.substr(0, byte_offset(chunk, space));
+  const size_t hyphen = hyphens ? head.rfind('-') : head.npos;
+  if (hyphen == head.npos || head.substr(0, hyphen).find_first_not_of('-') == head.npos) {
+    return head.size();
+  }
+  return hyphen + 1;
 }
 
 Value wordwrap(Runtime& runtime, const Value& input, Arguments& arguments) {
@@ -204,33 +275,35 @@ Value wordwrap(Runtime& runtime, const Value& input, Arguments& arguments) {
     first_line = false;
     out += line;
   };
-  for (const std::string_view paragraph : split_lines(text, false)) {
-    std::vector<std::string> chunks = chunks_of(paragraph, hyphens);
+  const auto is_blank = [](std::string_view chunk) { return strip(chunk, kBoth).empty(); };
+  // No more lines than characters, which are paid already.
+  for (const std::string_view paragraph : split_lines(text, false, text.size())) {
+    std::vector<Chunk> chunks = ChunkSplitter(paragraph, hyphens).run();
     std::reverse(chunks.begin(), chunks.end());
     bool any = false;
     while (!chunks.empty()) {
-      std::vector<std::string> line;
+      if (any && is_blank(chunks.back().text)) chunks.pop_back();
+      std::vector<std::string_view> line;
       size_t length = 0;
-      if (any && strip(chunks.back(), kBoth).empty()) chunks.pop_back();
-      while (!chunks.empty() && length + count_characters(chunks.back()) <= width) {
-        length += count_characters(chunks.back());
-        line.push_back(std::move(chunks.back()));
-        chunks.pop_back();
+      for (; !chunks.empty() && length + chunks.back().length <= width; chunks.pop_back()) {
+        length += chunks.back().length;
+        line.push_back(chunks.back().text);
       }
-      if (!chunks.empty() && count_characters(chunks.back()) > width) {
+      if (!chunks.empty() && chunks.back().length > width) {
+        Chunk& next = chunks.back();
         if (break_long && length < width) {
-          const size_t cut = byte_offset(chunks.back(), width - length);
-          line.push_back(chunks.back().substr(0, cut));
-          chunks.back().erase(0, cut);
-        } else if (!break_long && line.empty()) {
-          line.push_back(std::move(chunks.back()));
+          const size_t cut = broken_at(next.text, width - length, hyphens);
+          line.push_back(next.text.substr(0, cut));
+          next = {next.text.substr(cut), next.length - count_characters(line.back())};
+        } else if (line.empty()) {
+          line.push_back(next.text);
           chunks.pop_back();
         }
       }
-      if (!line.empty() && strip(line.back(), kBoth).empty()) line.pop_back();
+      if (!line.empty() && is_blank(line.back())) line.pop_back();
       if (line.empty()) continue;
       std::string joined;
-      for (const std::string& chunk : line) joined += chunk;
+      for (const std::string_view chunk : line) joined += chunk;
       emit(joined);
       any = true;
     }
@@ -240,6 +313,7 @@ Value wordwrap(Runtime& runtime, const Value& input, Arguments& arguments) {
 }
 
 std::string url_quoted(std::string_view text, bool query) {
+  static constexpr std::string_view kHexDigits = "0123456789ABCDEF";
   std::string out;
   for (const char c : text) {
     const auto byte = static_cast<uint8_t>(c);
@@ -250,7 +324,7 @@ std::string url_quoted(std::string_view text, bool query) {
     else if (c == ' ' && query)
       out += '+';
     else
-      out += fmt::format("%{:02X}", byte);
+      out += {'%', kHexDigits[byte >> 4], kHexDigits[byte & 15]};
   }
   return out;
 }
@@ -302,7 +376,8 @@ Value xmlattr(Runtime& runtime, const Value& input, Arguments& arguments) {
   return runtime.string(std::move(out));
 }
 
-// Text between < and > is dropped, the rest joined with single spaces, entities resolved.
+// Text between < and > is dropped, the rest joined with single spaces, entities resolved: of the
+// thousands that HTML has, those that escaping makes.
 Value striptags(Runtime& runtime, const Value& input, Arguments& arguments) {
   bind_arguments("striptags", arguments, {});
   std::string text = to_text(runtime, input), rest;
@@ -320,7 +395,9 @@ Value striptags(Runtime& runtime, const Value& input, Arguments& arguments) {
   };
   drop("<!--", "-->");
   drop("<", ">");
-  for (const std::string_view word : split_space(text, -1, false)) {
+  const auto words = split_space(text, -1, false, runtime.meter.max_items());
+  runtime.meter.check_items(words.size());
+  for (const std::string_view word : words) {
     if (!rest.empty()) rest += ' ';
     rest += word;
   }

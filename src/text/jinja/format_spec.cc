@@ -243,7 +243,7 @@ std::string code_point_text(int64_t code) {
 
 std::string ascii_of(std::string_view repr) {
   std::string out;
-  for (const std::string_view c : characters(repr)) {
+  for (const std::string_view c : Characters(repr)) {
     const auto code = static_cast<uint32_t>(utf8_decode(c.data()));
     if (code < 0x80)
       out += c;

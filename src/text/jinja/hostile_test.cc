@@ -58,6 +58,10 @@ TEST(JinjaHostileTest, TemplatesThatExhaustSomethingAreCutOff) {
       in_loop + "{% set ns.x = ns.x | tojson | tojson %}" + end,
       in_loop + "{% set ns.x = ns.x | e | e %}" + end,
       in_loop + "{% macro m() %}{% endmacro %}{% set ns.x = m %}" + end,
+      "{{ ('\\n' * 1000 * 60000).splitlines() }}",
+      "{{ ('a ' * 1000 * 30000).split() }}",
+      "{{ ('\\n' * 1000 * 60000) | indent }}",
+      "{{ ('a' * 1000 * 60000) | wordwrap(1) }}",
       "{{ 'x' | indent(10**12, true) }}",
       "{{ 'x' | center(10**12) }}",
       "{{ 'x'.ljust(10**15) }}",
@@ -150,6 +154,29 @@ TEST(JinjaErrorTest, TellPlaceAndSourceLine) {
     EXPECT_EQ(e.phase(), TemplateError::Phase::kParse);
     EXPECT_EQ(e.line(), 3);
     EXPECT_EQ(e.column(), 12);
+  }
+}
+
+TEST(JinjaErrorTest, CaretStandsBelowThePlaceWhereTabsAreAndControlsAreLeftOut) {
+  try {
+    rendered("\t{{ 'a\x1b[2J\x7f' }}\t{{ 1 + 'a' }}");
+    FAIL();
+  } catch (const TemplateError& e) {
+    EXPECT_EQ(std::string(e.what()),
+              "chat template: unsupported operand type(s) for +: 'int' and 'str'\n"
+              "at line 1, column 23\n"
+              "  \t{{ 'a [2J ' }}\t{{ 1 + 'a' }}\n"
+              "  \t              \t     ^");
+  }
+}
+
+TEST(JinjaErrorTest, AStringThatIsNotClosedIsNamed) {
+  try {
+    rendered("{{ 'abc }}\n{{ x }}");
+    FAIL();
+  } catch (const TemplateError& e) {
+    EXPECT_EQ(e.reason(), "this string is not closed");
+    EXPECT_EQ(e.column(), 4);
   }
 }
 

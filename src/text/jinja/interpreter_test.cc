@@ -57,6 +57,15 @@ TEST(JinjaJsonTest, AsciiEscapesDelete) {
   EXPECT_EQ(rendered("{{ s | tojson }}", "{\"s\": \"\x7Fé\"}"), "\"\x7Fé\"");
 }
 
+TEST(JinjaWordwrapTest, BreaksAtHyphensAndDashesAsPythonDoes) {
+  EXPECT_EQ(rendered("{{ 'Look, goof-ball -- use the -b option! A--b well-known' | wordwrap(8) }}"),
+            "Look,\ngoof-\nball --\nuse the\n-b\noption!\nA--b\nwell-\nknown");
+  EXPECT_EQ(rendered("{{ \"'-3.5'} -3.5x\" | wordwrap(4) }}"), "'-\n3.5'\n} -3\n.5x");
+  EXPECT_EQ(
+      rendered("{{ 'abcdefgh ij' | wordwrap(3) }}|{{ 'ab-cd' | wordwrap(4, true, '/', false) }}"),
+      "abc\ndef\ngh\nij|ab-c/d");
+}
+
 // Expected texts are CPython's.
 TEST(JinjaFormatTest, FloatsWithoutATypeGetAnExponentBeforeTheyLookLikeIntegers) {
   EXPECT_EQ(rendered("{{ '{:.1} {:.4} {:.3} {:.2} {:.4} {:.0}'"

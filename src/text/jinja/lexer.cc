@@ -396,7 +396,7 @@ class Lexer {
     const char quote = source_[start];
     size_t at = start + 1;
     while (at < source_.size() && source_[at] != quote) at += source_[at] == '\\' ? 2 : 1;
-    if (at >= source_.size()) fail_at(fmt::format("unexpected char {:?}", quote), start);
+    if (at >= source_.size()) fail_at("this string is not closed", start);
     add(TokenKind::kString, Unescaper(source_.substr(start + 1, at - start - 1), start + 1).run(),
         start);
     at_ = at + 1;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -41,6 +42,11 @@ class Meter {
     if (bytes > limits_.max_string_bytes) {
       raise("a text of {} bytes is over the limit of {}", bytes, limits_.max_string_bytes);
     }
+  }
+  /// How long a list may be that is made now.
+  size_t max_items() const {
+    return static_cast<size_t>(
+        std::min<uint64_t>(limits_.max_memory_bytes / 16, limits_.max_steps - steps_));
   }
   /// Before a list of this length is made.
   void check_items(size_t items) {

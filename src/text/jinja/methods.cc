@@ -51,7 +51,8 @@ Value split_method(Runtime& runtime, const Value& self, Arguments& arguments) {
   const String& s = self_string(runtime, self);
   const int64_t limit = args[1].is_missing() ? -1 : require_integer(args[1], "maxsplit");
   if (args[0].is_missing() || args[0].is_none()) {
-    return runtime.strings(split_space(s.text, limit, from_right), s.markup);
+    return runtime.strings(split_space(s.text, limit, from_right, runtime.meter.max_items()),
+                           s.markup);
   }
   const std::string& separator = require_string(args[0], "separator");
   if (separator.empty()) raise("empty separator");
@@ -63,7 +64,7 @@ Value split_method(Runtime& runtime, const Value& self, Arguments& arguments) {
 Value splitlines(Runtime& runtime, const Value& self, Arguments& arguments) {
   const auto args = bind_arguments("splitlines", arguments, {"keepends"});
   const String& s = self_string(runtime, self);
-  return runtime.strings(split_lines(s.text, truth(args[0])), s.markup);
+  return runtime.strings(split_lines(s.text, truth(args[0]), runtime.meter.max_items()), s.markup);
 }
 
 template <bool from_right>
@@ -242,7 +243,7 @@ Value expandtabs(Runtime& runtime, const Value& self, Arguments& arguments) {
   const int64_t size = args[0].is_missing() ? 8 : require_integer(args[0], "tabsize");
   std::string out;
   int64_t column = 0;
-  for (const std::string_view c : characters(s.text)) {
+  for (const std::string_view c : Characters(s.text)) {
     if (c == "\t") {
       const int64_t n = size > 0 ? size - column % size : 0;
       runtime.meter.check_string(out.size() + static_cast<size_t>(n));
@@ -259,7 +260,7 @@ Value expandtabs(Runtime& runtime, const Value& self, Arguments& arguments) {
 template <bool (*is)(char32_t)>
 Value all_are(Runtime& runtime, const Value& self, Arguments&) {
   const String& s = self_string(runtime, self);
-  for (const std::string_view c : characters(s.text)) {
+  for (const std::string_view c : Characters(s.text)) {
     if (!is(utf8_decode(c.data()))) return Value(false);
   }
   return Value(!s.text.empty());
@@ -273,7 +274,7 @@ bool is_alphanumeric(char32_t c) {
 template <bool (*wanted)(char32_t), bool (*other)(char32_t)>
 Value all_cased_are(Runtime& runtime, const Value& self, Arguments&) {
   bool found = false;
-  for (const std::string_view text : characters(self_string(runtime, self).text)) {
+  for (const std::string_view text : Characters(self_string(runtime, self).text)) {
     const char32_t c = utf8_decode(text.data());
     if (other(c) || is_title(c)) return Value(false);
     found |= wanted(c);
@@ -283,7 +284,7 @@ Value all_cased_are(Runtime& runtime, const Value& self, Arguments&) {
 
 Value istitle(Runtime& runtime, const Value& self, Arguments&) {
   bool found = false, inside = false;
-  for (const std::string_view text : characters(self_string(runtime, self).text)) {
+  for (const std::string_view text : Characters(self_string(runtime, self).text)) {
     const char32_t c = utf8_decode(text.data());
     const bool capital = is_upper(c) || is_title(c), small = is_lower(c);
     if ((capital && inside) || (small && !inside)) return Value(false);
@@ -297,7 +298,7 @@ Value isascii(Runtime&, const Value& self, Arguments&) { return Value(self.strin
 
 Value isidentifier(Runtime& runtime, const Value& self, Arguments&) {
   bool first = true;
-  for (const std::string_view text : characters(self_string(runtime, self).text)) {
+  for (const std::string_view text : Characters(self_string(runtime, self).text)) {
     const char32_t c = utf8_decode(text.data());
     if (!(first ? is_identifier_start(c) : is_identifier_part(c))) return Value(false);
     first = false;

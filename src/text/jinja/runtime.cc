@@ -12,8 +12,10 @@ std::string object_name(const Value& v) { return v.is_none() ? "None" : type_nam
 
 Value no_item(Runtime& runtime, const Value& object, const Value& key) {
   if (key.is_string()) {
-    return runtime.undefined(fmt::format("'{}' has no attribute {}", object_name(object),
-                                         repr_string(std::string_view(key.text()).substr(0, 100))));
+    const std::string_view name =
+        std::string_view(key.text()).substr(0, byte_offset(key.text(), 100));
+    return runtime.undefined(
+        fmt::format("'{}' has no attribute {}", object_name(object), repr_string(name)));
   }
   return runtime.undefined(fmt::format("{} has no element {}", object_name(object),
                                        key.is_number() ? repr(runtime, key) : type_name(key)));
@@ -110,9 +112,16 @@ Value slice_string(Runtime& runtime, const String& s, const SliceRange& range) {
     out = s.text.substr(start, size);
   } else {
     runtime.meter.step(s.length);
-    const std::vector<std::string_view> all = characters(s.text);
+    std::vector<size_t> starts;
+    size_t position = 0;
+    for (const std::string_view c : Characters(s.text)) {
+      starts.push_back(position);
+      position += c.size();
+    }
+    starts.push_back(position);
     for (int64_t i = 0, at = range.start; i < range.count; ++i, at += range.step) {
-      out += all[static_cast<size_t>(at)];
+      const size_t start = starts[static_cast<size_t>(at)];
+      out += s.text.substr(start, starts[static_cast<size_t>(at) + 1] - start);
     }
   }
   return runtime.string(std::move(out), s.markup);
@@ -147,7 +156,7 @@ Items::Items(Runtime& runtime, const Value& v) : holder_(v) {
       return;
     case Kind::kString:
       runtime.meter.check_items(v.string().length);
-      for (const std::string_view c : characters(v.text())) own_.push_back(runtime.string(c));
+      for (const std::string_view c : Characters(v.text())) own_.push_back(runtime.string(c));
       break;
     case Kind::kDict:
       runtime.meter.check_items(v.dict().items.size());

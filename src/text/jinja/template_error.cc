@@ -33,9 +33,27 @@ struct TemplateError::Place {
     if (end - offset > kAround) end = offset + kAround;
     while (begin < offset && inside_character(begin)) ++begin;  // the source may be invalid UTF-8
     while (inside_character(end)) ++end;
+    const std::string_view shown = std::string_view(source).substr(begin, end - begin);
     text = fmt::format("line {}, column {}\n  {}\n  {}^", line, column,
-                       utf8_lossy(std::string_view(source).substr(begin, end - begin)),
-                       std::string(static_cast<size_t>(characters(begin, offset)), ' '));
+                       utf8_lossy(without_controls(shown)), blank(shown.substr(0, offset - begin)));
+  }
+
+  // The source is not trusted: it must not talk to the terminal.
+  static std::string without_controls(std::string_view line) {
+    std::string out(line);
+    for (char& c : out) {
+      if ((static_cast<uint8_t>(c) < 0x20 && c != '\t') || c == 0x7F) c = ' ';
+    }
+    return out;
+  }
+
+  // What is as wide as `text` when it is printed.
+  static std::string blank(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+      if ((static_cast<uint8_t>(c) & 0xC0) != 0x80) out += c == '\t' ? '\t' : ' ';
+    }
+    return out;
   }
 };
 

@@ -109,14 +109,11 @@ size_t byte_offset(std::string_view s, size_t index) {
   return at;
 }
 
-std::vector<std::string_view> characters(std::string_view s) {
-  std::vector<std::string_view> out;
-  for (size_t at = 0; at < s.size();) {
-    const size_t n = utf8_length(static_cast<uint8_t>(s[at]));
-    out.push_back(s.substr(at, n));
-    at += n;
-  }
-  return out;
+Characters::Iterator::Iterator(std::string_view rest)
+    : rest_(rest), length_(rest.empty() ? 0 : utf8_length(static_cast<uint8_t>(rest[0]))) {}
+
+Characters::Iterator& Characters::Iterator::operator++() {
+  return *this = Iterator(rest_.substr(length_));
 }
 
 bool is_space(char32_t c) {
@@ -232,7 +229,7 @@ size_t count(std::string_view s, std::string_view part) {
 std::string replace(std::string_view s, std::string_view from, std::string_view to, int64_t limit) {
   std::string out;
   if (from.empty()) {
-    for (const std::string_view c : characters(s)) {
+    for (const std::string_view c : Characters(s)) {
       if (limit != 0) out += to;
       if (limit > 0) --limit;
       out += c;
@@ -252,12 +249,13 @@ std::string replace(std::string_view s, std::string_view from, std::string_view 
   return out;
 }
 
-std::vector<std::string_view> split_space(std::string_view s, int64_t limit, bool from_right) {
+std::vector<std::string_view> split_space(std::string_view s, int64_t limit, bool from_right,
+                                          size_t most) {
   std::vector<std::string_view> out;
   const auto not_space = [](char32_t c) { return !is_space(c); };
   const Sides near = from_right ? kRight : kLeft;
   s = strip(s, near);
-  while (!s.empty()) {
+  while (!s.empty() && out.size() <= most) {
     const std::string_view rest = limit == 0 ? s.substr(0, 0) : strip_where(s, near, not_space);
     if (limit == 0) {
       out.push_back(strip(s, from_right ? kLeft : kRight));
@@ -299,10 +297,10 @@ std::vector<std::string_view> split(std::string_view s, std::string_view separat
   return out;
 }
 
-std::vector<std::string_view> split_lines(std::string_view s, bool keep_ends) {
+std::vector<std::string_view> split_lines(std::string_view s, bool keep_ends, size_t most) {
   std::vector<std::string_view> out;
   size_t start = 0;
-  for (size_t at = 0; at < s.size();) {
+  for (size_t at = 0; at < s.size() && out.size() <= most;) {
     const size_t n = utf8_length(static_cast<uint8_t>(s[at]));
     if (!is_line_end(utf8_decode(s.data() + at))) {
       at += n;

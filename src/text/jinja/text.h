@@ -14,7 +14,27 @@ namespace dsv3::jinja {
 size_t count_characters(std::string_view s);
 /// The byte where character `index` starts; the end for an index beyond it.
 size_t byte_offset(std::string_view s, size_t index);
-std::vector<std::string_view> characters(std::string_view s);
+/// The characters of a text, to iterate over.
+class Characters {
+ public:
+  class Iterator {
+   public:
+    explicit Iterator(std::string_view rest);
+    std::string_view operator*() const { return rest_.substr(0, length_); }
+    Iterator& operator++();
+    bool operator!=(const Iterator& other) const { return rest_.size() != other.rest_.size(); }
+
+   private:
+    std::string_view rest_;
+    size_t length_;
+  };
+  explicit Characters(std::string_view s) : text_(s) {}
+  Iterator begin() const { return Iterator(text_); }
+  Iterator end() const { return Iterator(text_.substr(text_.size())); }
+
+ private:
+  std::string_view text_;
+};
 
 bool is_space(char32_t c);
 bool is_printable(char32_t c);
@@ -51,11 +71,14 @@ size_t count(std::string_view s, std::string_view part);
 /// At most `limit` replacements, all where negative.
 std::string replace(std::string_view s, std::string_view from, std::string_view to, int64_t limit);
 
-/// At runs of white space; at most `limit` cuts, no limit where negative.
-std::vector<std::string_view> split_space(std::string_view s, int64_t limit, bool from_right);
+/// At runs of white space; at most `limit` cuts, no limit where negative. Stops when there are more
+/// than `most` pieces, which is for the caller to refuse.
+std::vector<std::string_view> split_space(std::string_view s, int64_t limit, bool from_right,
+                                          size_t most);
 std::vector<std::string_view> split(std::string_view s, std::string_view separator, int64_t limit,
                                     bool from_right);
-std::vector<std::string_view> split_lines(std::string_view s, bool keep_ends);
+/// Stops when there are more than `most` lines.
+std::vector<std::string_view> split_lines(std::string_view s, bool keep_ends, size_t most);
 
 /// &, <, >, " and ' as HTML entities.
 std::string escape_html(std::string_view s);
