@@ -84,6 +84,21 @@ TEST(TokenizerGgufTest, DeepseeksTokenizerGivesTheIdsOfItsJson) {
   expect_golden_lines(tokenizer, "encode.jsonl", "");
 }
 
+TEST(TokenizerGgufTest, ReadsWhatGgufPyWrites) {
+  const fs::path path = kSource / "src/checkpoint/testdata/tokenizer.gguf";
+  const Tokenizer tokenizer = Tokenizer::from_file(path);
+  EXPECT_EQ(tokenizer.vocab_size(), 265);
+  EXPECT_EQ(tokenizer.bos_token_id(), 262);
+  EXPECT_EQ(tokenizer.eos_token_id(), 263);
+  EXPECT_EQ(tokenizer.added_tokens(), (Ids{262, 263, 264}));
+  EXPECT_TRUE(tokenizer.is_special(263));
+  EXPECT_EQ(tokenizer.encode_prompt("the owl's the<think><|end|>"),
+            (Ids{262, 257, ' ', 260, 261, 258, 264, 263}));
+  EXPECT_EQ(tokenizer.decode(Ids{262, 257, 258, 261, 264}, true), "the the's<think>");
+  const ChatTemplate chat_template = ChatTemplate::from_folder(path);
+  EXPECT_EQ(chat_template.render(R"([{"role": "user", "content": "owl"}])"), "<|begin|>owl");
+}
+
 TEST(TokenizerGgufTest, AFolderGivesItsSpecialTokensAndTemplate) {
   const fs::path stories = kSource / "models/stories";
   const TempFolder folder;
