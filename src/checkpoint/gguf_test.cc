@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf_tokens.h"
 #include "checkpoint/gguf_writer.h"
 #include "checkpoint/test_files.h"
 
@@ -234,6 +235,17 @@ TEST(GgufMetadataTest, GettersNameTheFileTheKeyAndTheTypes) {
   EXPECT_EQ(m.entries().front().first, "int");
   EXPECT_EQ(m.integer("int"), -1);
   EXPECT_TRUE(m.boolean("flag"));
+}
+
+TEST(GgufTokensTest, EndsAreThoseOfTheKeysAndThoseKnownByTheirText) {
+  GgufMetadata m;
+  EXPECT_EQ(gguf_end_tokens(m), std::vector<int64_t>{});
+  m.set("tokenizer.ggml.tokens", GgufStrings{"a", "[EOS]", "<|im_end|>", "[EOT]", "<|end|>"});
+  m.set("tokenizer.ggml.token_type", std::vector<int32_t>{1, 3, 3, 4, 1});
+  m.set("tokenizer.ggml.eos_token_id", uint32_t{1});
+  EXPECT_EQ(gguf_end_tokens(m), (std::vector<int64_t>{1, 2, 3}));
+  m.set("tokenizer.ggml.eot_token_id", uint32_t{3});
+  EXPECT_EQ(gguf_end_tokens(m), (std::vector<int64_t>{1, 3, 2}));
 }
 
 TEST(GgufTest, ACheckpointOpensGgufFiles) {

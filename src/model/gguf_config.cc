@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/gguf_tokens.h"
 
 namespace dsv3::model {
 namespace {
@@ -147,14 +148,7 @@ class Reader {
   void read_tokens() {
     const auto id = [&](const char* key) { return m_.find_integer(key); };
     c_.bos_token_id = id("tokenizer.ggml.bos_token_id");
-    c_.eos_token_id.clear();
-    for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                            "tokenizer.ggml.eom_token_id"}) {
-      const auto end = id(key);
-      if (end && std::ranges::find(c_.eos_token_id, *end) == c_.eos_token_id.end()) {
-        c_.eos_token_id.push_back(*end);
-      }
-    }
+    c_.eos_token_id = gguf_end_tokens(m_);
     c_.pad_token_id = id("tokenizer.ggml.padding_token_id");
   }
 
