@@ -29,6 +29,7 @@ void add_chat_command(CLI::App& app, Action& action);
 void add_eval_command(CLI::App& app, Action& action);
 void add_forward_command(CLI::App& app, Action& action);
 void add_generate_command(CLI::App& app, Action& action);
+void add_imatrix_command(CLI::App& app, Action& action);
 void add_inspect_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
 void add_template_command(CLI::App& app, Action& action);

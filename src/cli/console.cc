@@ -26,7 +26,17 @@ void check_out(bool good) {
   fail("standard output: {}", std::strerror(errno));
 }
 
-/// One line that is redrawn in place: "loading [=====>    ]  52 %".
+/// "about 3 min left", of a job that has taken so many seconds for a part of its way; nothing while
+/// it is too early to tell.
+std::string time_left(double seconds, double fraction) {
+  if (seconds < 5 || fraction <= 0) return "";
+  const double left = seconds * (1 - fraction) / fraction;
+  if (left < 90) return fmt::format("about {:.0f} s left", left);
+  if (left < 90 * 60) return fmt::format("about {:.0f} min left", left / 60);
+  return fmt::format("about {:.1f} h left", left / 3600);
+}
+
+/// One line that is redrawn in place: "loading [=====>    ]  52 % about 20 s left".
 class ProgressBar {
  public:
   void update(const std::string& what, int64_t done, int64_t total) {
@@ -46,8 +56,10 @@ class ProgressBar {
     constexpr int kWidth = 40;
     const double fraction = static_cast<double>(done) / static_cast<double>(total);
     const int full = static_cast<int>(fraction * kWidth);
-    const std::string line = fmt::format("\r{} [{:=>{}}>{:{}}] {:3.0f} % ", what, "", full, "",
-                                         kWidth - 1 - std::min(full, kWidth - 1), 100 * fraction);
+    const std::string line =
+        fmt::format("\r{} [{:=>{}}>{:{}}] {:3.0f} % {}\033[K", what, "", full, "",
+                    kWidth - 1 - std::min(full, kWidth - 1), 100 * fraction,
+                    time_left(std::chrono::duration<double>(now - begin_).count(), fraction));
     std::fwrite(line.data(), 1, line.size(), stderr);
     drawn_ = now;
     visible_ = true;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -18,6 +17,7 @@
 #include "cli/engine_options.h"
 #include "cli/generate_report.h"
 #include "cli/model_tokenizer.h"
+#include "cli/ids_file.h"
 #include "cli/units.h"
 #include "generation/evaluation.h"
 
@@ -55,23 +55,6 @@ struct EvalOptions {
   bool details = false;
   EngineOptions engine;
 };
-
-/// Little-endian int32.
-std::vector<int64_t> read_ids(const fs::path& path) {
-  const auto file = MappedFile::open(path);
-  if (file->size() % 4 != 0) {
-    fail("{}: {} bytes: expected 32-bit integers, so a multiple of 4", path.string(), file->size());
-  }
-  std::vector<int64_t> ids(file->size() / 4);
-  for (size_t i = 0; i < ids.size(); ++i) {
-    uint32_t id = 0;
-    for (size_t b = 0; b < 4; ++b) {
-      id |= std::to_integer<uint32_t>(file->data()[4 * i + b]) << (8 * b);
-    }
-    ids[i] = static_cast<int32_t>(id);
-  }
-  return ids;
-}
 
 std::vector<generation::ChoiceItem> read_choices(const fs::path& path) {
   const std::string text = read_file(path);

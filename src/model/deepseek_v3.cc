@@ -32,6 +32,20 @@ ForwardContext::ForwardContext(const DeepseekV3Config& c, const ComputeOptions& 
   rotary = ops::rotary_table(batch.positions, frequencies.inv_freq, frequencies.attention_scaling);
 }
 
+void ForwardContext::linear(Matrix x, const ops::LinearWeight& w, Matrix y) const {
+  if (observer.linear_input) observer.linear_input(w, x, {});
+  ops::linear(x, w, y, options.fp8_activations);
+}
+
+ops::MlpObserver ForwardContext::mlp_observer(Matrix x) const {
+  if (!observer.linear_input) return {};
+  return [this, x](const ops::MlpWeights& w, std::span<const int32_t> rows, Matrix hidden) {
+    observer.linear_input(w.gate_proj, x, rows);
+    observer.linear_input(w.up_proj, x, rows);
+    observer.linear_input(w.down_proj, hidden, {});
+  };
+}
+
 void embed_tokens(const ModelWeights& weights, std::span<const int64_t> ids, Matrix out) {
   ops::embed(ids, weights.embed_tokens, out);
 }
@@ -51,7 +65,7 @@ void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t
   if (context.config.is_moe_layer(layer)) {
     moe(context, w.moe, layer, normed, out);
   } else {
-    ops::mlp(normed, w.mlp, out, context.options.fp8_activations);
+    ops::mlp(normed, w.mlp, out, context.options.fp8_activations, context.mlp_observer(normed));
   }
   ops::add(out, x);
 }
@@ -87,10 +101,9 @@ void forward(const DeepseekV3Config& config, const ModelWeights& weights,
 
 void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64_t module_index,
                  const ComputeOptions& options, const RaggedBatch& batch, Matrix previous,
-                 Matrix hidden_states) {
+                 Matrix hidden_states, const ForwardObserver& observer) {
   static thread_local kernels::Scratch scratch;
-  const ForwardObserver nobody;
-  const ForwardContext context(config, options, batch, nobody);
+  const ForwardContext context(config, options, batch, observer);
   prepare_caches(batch.sequences);
   const auto eps = static_cast<float>(config.rms_norm_eps);
   const int64_t tokens = batch.embeddings.rows, hidden = config.hidden_size;
@@ -98,6 +111,7 @@ void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64
   const Matrix x(both.data + 2 * tokens * hidden, tokens, hidden);
   ops::rms_norm(batch.embeddings, module.enorm, eps, both.columns(0, hidden));
   ops::rms_norm(previous, module.hnorm, eps, both.columns(hidden, hidden));
+  if (observer.linear_input) observer.linear_input(module.eh_proj, both, {});
   ops::linear(both, module.eh_proj, x);
   decoder_layer(context, module.layer, config.num_hidden_layers + module_index, 0, x);
   ops::rms_norm(x, module.shared_head_norm, eps, hidden_states);

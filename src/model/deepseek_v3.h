@@ -39,6 +39,14 @@ struct ComputeOptions {
   std::function<void(int64_t layer)> after_layer;
 };
 
+/// What goes into the matrices of LatentUpProjection.
+enum class LatentUpInput : uint8_t {
+  kLatents,          ///< into kv_b_proj: normalised latents, [tokens, kv_lora_rank]
+  kQueries,          ///< into k_b_proj: [tokens, heads * qk_head_dim], of each head q_nope
+  kWeightedLatents,  ///< into v_b_proj: the latents as each head weights them, [tokens, heads *
+                     ///< kv_lora_rank]
+};
+
 /// Sees intermediate results of a forward pass. All functions may be empty.
 struct ForwardObserver {
   /// Input of layer `layer` (0: the embeddings), [tokens, hidden].
@@ -48,6 +56,13 @@ struct ForwardObserver {
   std::function<float*(int64_t layer, int64_t sequence)> attentions;
   /// Router decisions of an MoE layer.
   std::function<void(int64_t layer, const ops::Routing& routing)> routing;
+  /// Rows `rows` of x, all if empty, that are multiplied with a weight of the ModelWeights that
+  /// `forward` was given; the heads are left to who calls them.
+  std::function<void(const ops::LinearWeight& w, Matrix x, std::span<const int32_t> rows)>
+      linear_input;
+  /// The same of kv_b_proj. Attention is computed absorbed for it.
+  std::function<void(const ops::LatentUpProjection& w, LatentUpInput which, Matrix x)>
+      latent_up_input;
 };
 
 /// Token embeddings, [ids, hidden].
@@ -67,7 +82,7 @@ void forward(const DeepseekV3Config& config, const ModelWeights& weights,
 /// shared_head.norm of the layer's output. The caches are the module's own, of one layer.
 void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64_t module_index,
                  const ComputeOptions& options, const RaggedBatch& batch, Matrix previous,
-                 Matrix hidden_states);
+                 Matrix hidden_states, const ForwardObserver& observer = {});
 
 /// logits = head(hidden), [rows, vocab].
 inline void lm_head(const ops::LinearWeight& head, Matrix hidden, Matrix logits) {

@@ -16,6 +16,11 @@ struct ForwardContext {
 
   ForwardContext(const DeepseekV3Config& c, const ComputeOptions& o, const RaggedBatch& batch,
                  const ForwardObserver& obs);
+
+  /// y = x W^T + b, seen by the observer.
+  void linear(Matrix x, const ops::LinearWeight& w, Matrix y) const;
+  /// For networks whose input is x; empty if nobody observes.
+  ops::MlpObserver mlp_observer(Matrix x) const;
 };
 
 /// y = attention(x), [tokens, hidden]; writes the new tokens' latents to `cache_layer` of the

@@ -15,15 +15,14 @@ constexpr float kLatentNormEps = 1e-6f;
 // (equation 8).
 void queries(const ForwardContext& context, const MlaWeights& w, Matrix x, Matrix q) {
   static thread_local kernels::Scratch scratch;
-  const ops::Fp8Activations fp8 = context.options.fp8_activations;
   if (w.q_proj.defined()) {
-    ops::linear(x, w.q_proj, q, fp8);
+    context.linear(x, w.q_proj, q);
   } else {
     const int64_t rank = w.q_a_proj.out_features();
     const Matrix c_q(scratch.get(x.rows * rank), x.rows, rank);
-    ops::linear(x, w.q_a_proj, c_q, fp8);
+    context.linear(x, w.q_a_proj, c_q);
     ops::rms_norm(c_q, w.q_a_layernorm, kLatentNormEps, c_q);
-    ops::linear(c_q, w.q_b_proj, q, fp8);
+    context.linear(c_q, w.q_b_proj, q);
   }
   const ops::MlaShape& s = context.mla_shape;
   ops::rotate(context.rotary, context.config.rope_interleave, q, s.num_heads, s.qk_head_dim(),
@@ -38,9 +37,11 @@ void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t c
   const ops::MlaShape& s = context.mla_shape;
   const ops::Fp8Activations fp8 = context.options.fp8_activations;
   const Matrix kv(scratch.get(x.rows * s.cache_width()), x.rows, s.cache_width());
-  ops::linear(x, w.kv_a_proj_with_mqa, kv, fp8);
+  context.linear(x, w.kv_a_proj_with_mqa, kv);
   const Matrix c_kv = kv.columns(0, s.kv_lora_rank);
   ops::rms_norm(c_kv, w.kv_a_layernorm, kLatentNormEps, c_kv);
+  if (context.observer.latent_up_input)
+    context.observer.latent_up_input(w.kv_up, LatentUpInput::kLatents, c_kv);
   // The latent is used for nothing but as the input of kv_b_proj, so it is quantised once, here.
   if (fp8 != ops::Fp8Activations::kNone && w.kv_up.kv_b_proj.is_fp8())
     ops::fake_quantize(c_kv, fp8, c_kv);
@@ -81,8 +82,16 @@ void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_
   }
   const Matrix heads(out_scratch.get(x.rows * s.num_heads * s.v_head_dim), x.rows,
                      s.num_heads * s.v_head_dim);
-  ops::mla_attention(s, context.options.mla_form, q, w.kv_up, sequences, heads);
-  ops::linear(heads, w.o_proj, y, context.options.fp8_activations);
+  if (context.observer.latent_up_input) {
+    std::vector<float> memory(x.rows * s.num_heads * s.kv_lora_rank);
+    const Matrix weighted(memory.data(), x.rows, s.num_heads * s.kv_lora_rank);
+    ops::mla_attention(s, ops::MlaForm::kAbsorbed, q, w.kv_up, sequences, heads, weighted);
+    context.observer.latent_up_input(w.kv_up, LatentUpInput::kQueries, q);
+    context.observer.latent_up_input(w.kv_up, LatentUpInput::kWeightedLatents, weighted);
+  } else {
+    ops::mla_attention(s, context.options.mla_form, q, w.kv_up, sequences, heads);
+  }
+  context.linear(heads, w.o_proj, y);
 }
 
 }  // namespace dsv3::model

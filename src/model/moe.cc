@@ -11,9 +11,10 @@ void moe(const ForwardContext& context, const MoeWeights& w, int64_t layer, Matr
   const ops::Routing routing =
       ops::route_tokens(x, w.gate, w.e_score_correction_bias.as<float>(), rule);
   if (context.observer.routing) context.observer.routing(layer, routing);
+  if (context.observer.linear_input) context.observer.linear_input(w.gate, x, {});
   ops::mixture_of_experts(x, routing, c.num_experts_per_tok, w.experts,
                           c.n_shared_experts > 0 ? &w.shared_experts : nullptr, y,
-                          context.options.fp8_activations);
+                          context.options.fp8_activations, context.mlp_observer(x));
 }
 
 }  // namespace dsv3::model

@@ -75,7 +75,8 @@ void down(std::span<const Job> jobs, float* hidden, int64_t begin, int64_t end, 
   }
 }
 
-void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Fp8Activations fp8) {
+void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Fp8Activations fp8,
+              const MlpObserver& observer) {
   static thread_local kernels::Scratch hidden_scratch, quantised;
   int64_t hidden_size = 0;
   std::vector<GateUpTask> tasks;
@@ -98,6 +99,9 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Fp8Activations fp8) {
   thread_pool().parallel_for(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
     gate_up(inputs, tasks[i], hidden_of(*tasks[i].job, hidden));
   });
+  if (observer) {
+    for (const Job& job : jobs) observer(*job.weights, job.tokens, hidden_of(job, hidden));
+  }
   if (fp8 != Fp8Activations::kNone) {
     for (const Job& job : jobs) {
       const Matrix h = hidden_of(job, hidden);
@@ -117,15 +121,15 @@ std::vector<int32_t> all_tokens(int64_t n) {
 
 }  // namespace
 
-void mlp(Matrix x, const MlpWeights& w, Matrix y, Fp8Activations fp8) {
+void mlp(Matrix x, const MlpWeights& w, Matrix y, Fp8Activations fp8, const MlpObserver& observer) {
   const std::vector<int32_t> tokens = all_tokens(x.rows);
   Job job{&w, tokens, {}};
-  run_jobs(x, std::span(&job, 1), y, fp8);
+  run_jobs(x, std::span(&job, 1), y, fp8, observer);
 }
 
 void mixture_of_experts(Matrix x, const Routing& routing, int64_t num_experts_per_tok,
                         std::span<const MlpWeights> experts, const MlpWeights* shared, Matrix y,
-                        Fp8Activations fp8) {
+                        Fp8Activations fp8, const MlpObserver& observer) {
   const int64_t pairs = x.rows * num_experts_per_tok;
   if (static_cast<int64_t>(routing.experts.size()) != pairs) {
     fail("mixture_of_experts: {} choices for {} tokens of {} experts each", routing.experts.size(),
@@ -156,7 +160,7 @@ void mixture_of_experts(Matrix x, const Routing& routing, int64_t num_experts_pe
     everyone = all_tokens(x.rows);
     jobs.push_back({shared, everyone, {}});
   }
-  run_jobs(x, jobs, y, fp8);
+  run_jobs(x, jobs, y, fp8, observer);
 }
 
 }  // namespace dsv3::ops

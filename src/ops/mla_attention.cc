@@ -232,14 +232,15 @@ void absorbed_block_by_splits(const MlaShape& shape, const RowBlock& block, cons
   }
 }
 
-}  // namespace
-
-void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
-                            std::span<const MlaSequence> sequences, Matrix out) {
+// The weighted latents go to `weighted_latents` if it has memory.
+void absorbed_attention(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
+                        std::span<const MlaSequence> sequences, Matrix out,
+                        Matrix weighted_latents) {
   static thread_local kernels::Scratch scratch;
   const int64_t heads = shape.num_heads, width = shape.cache_width(), rank = shape.kv_lora_rank;
   float* latent_q = scratch.get(q.rows * heads * (width + rank));
-  float* latent_out = latent_q + q.rows * heads * width;
+  float* latent_out =
+      weighted_latents.data != nullptr ? weighted_latents.data : latent_q + q.rows * heads * width;
 
   // Neighbouring sequences share a pass over kv_b_proj.
   std::vector<std::pair<int64_t, int64_t>> row_ranges;
@@ -290,6 +291,13 @@ void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LatentUpProje
                   out.row(begin) + h * shape.v_head_dim, out.stride);
     }
   });
+}
+
+}  // namespace
+
+void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
+                            std::span<const MlaSequence> sequences, Matrix out) {
+  absorbed_attention(shape, q, up, sequences, out, {});
 }
 
 // ---- expanded ----
@@ -385,15 +393,16 @@ bool absorbed_is_cheaper(const MlaShape& shape, int64_t n_queries, int64_t n_key
 }
 
 void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LatentUpProjection& up,
-                   std::span<const MlaSequence> sequences, Matrix out) {
+                   std::span<const MlaSequence> sequences, Matrix out, Matrix weighted_latents) {
+  const bool wanted = weighted_latents.data != nullptr;
   std::vector<MlaSequence> absorbed, expanded;
   for (const MlaSequence& s : sequences) {
     const bool absorb =
-        form == MlaForm::kAbsorbed ||
+        wanted || form == MlaForm::kAbsorbed ||
         (form == MlaForm::kAuto && absorbed_is_cheaper(shape, s.n_queries, s.n_keys));
     (absorb ? absorbed : expanded).push_back(s);
   }
-  if (!absorbed.empty()) mla_attention_absorbed(shape, q, up, absorbed, out);
+  if (!absorbed.empty()) absorbed_attention(shape, q, up, absorbed, out, weighted_latents);
   if (!expanded.empty()) mla_attention_expanded(shape, q, up, expanded, out);
 }
 

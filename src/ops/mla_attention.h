@@ -66,8 +66,11 @@ enum class MlaForm : uint8_t {
 /// out: [tokens, num_heads * v_head_dim].
 /// The order of every sum depends only on the positions of the keys, not on the batch, the chunk or
 /// the number of threads; the two forms round differently.
+/// `weighted_latents` [tokens, num_heads * kv_lora_rank], if it has memory, receives what W_UV is
+/// applied to, for which all sequences are computed absorbed.
 void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LatentUpProjection& up,
-                   std::span<const MlaSequence> sequences, Matrix out);
+                   std::span<const MlaSequence> sequences, Matrix out,
+                   Matrix weighted_latents = {});
 
 /// The two forms by themselves, for sequences all computed the same way.
 void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
