@@ -304,5 +304,33 @@ run 0 verify "$work/damaged" --headers-only
 truncate -s -10 "$shard"
 failure "problem" verify "$work/damaged"
 
+# ---- imatrix
+run 0 imatrix --help
+out_has Example
+head -c 3000 "$root/README.md" >"$work/text"
+run 0 imatrix "$model" "$work/text" --chunk 64 --chunks 4 -o "$work/four.gguf"
+err_empty
+out_has "4 of 64 tokens"
+out_has "of 80 saw no token"
+run 0 imatrix "$model" "$work/text" --chunk 64 --chunks 3 -o "$work/three.gguf"
+run 0 imatrix "$model" "$work/text" --chunk 64 --chunks 1 --skip-chunks 3 --merge "$work/three.gguf" \
+  -o "$work/rest.gguf" --show-statistics
+out_has "4 of 64 tokens"
+out_has "blk.5.ffn_down_exps.weight"
+run 0 imatrix "$model" --ids "$model/valid_slice.bin" --chunks 1 --mtp --process-output -o "$work/mtp.gguf" \
+  --show-statistics
+out_has "blk.6.nextn.eh_proj.weight"
+out_has "output.weight"
+run 0 imatrix --merge "$work/three.gguf" --merge "$work/four.gguf" -o "$work/both.gguf"
+out_has "7 of 64 tokens"
+wrong_usage "give MODEL and TEXT" imatrix
+wrong_usage "one of TEXT and --ids" imatrix "$model"
+wrong_usage "--output or --show-statistics" imatrix --merge "$work/three.gguf"
+wrong_usage "is what was to be read" imatrix "$model" "$work/text" -o "$work/text"
+failure "cannot" imatrix "$model" "$work/text" -o "$work/no/such/folder/x.gguf"
+failure "expected more than the 999 to skip" imatrix "$model" "$work/text" --skip-chunks 999
+failure "expected 1 to 512" imatrix "$model" --ids "$model/valid_slice.bin" --chunk 513 -o "$work/x.gguf"
+failure "no importance matrix" imatrix --merge "$root/src/quantization/testdata/tiny.gguf" --show-statistics
+
 [ $failures -eq 0 ] && echo "all passed"
 [ $failures -eq 0 ]

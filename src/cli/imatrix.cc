@@ -112,7 +112,7 @@ class Command {
     } else {
       const auto tokenizer = model_tokenizer(*o_.model, o_.tokenizer);
       if (!tokenizer) {
-        fail("{}: the model has no tokenizer.json: give token ids as --ids, or a --tokenizer",
+        fail("{}: the model has no tokenizer: give token ids as --ids, or a --tokenizer",
              o_.model->string());
       }
       ids = tokenizer->encode_prompt(read_file(*o_.text));
