@@ -61,14 +61,60 @@ HWY_INLINE void add_tail(const float* const* a_rows, const WeightView& w, int64_
   }
 }
 
-// M x N elements of C from row i of A and row n of W on, all by this order of additions: the
-// columns go in segments of kSegment (less where a scale changes); in a segment, vector v is added
-// to partial sum v modulo kPartialSums; the partial sums are added to the total in order; then
-// comes the rest that does not fill a vector, and last the lanes are added.
+// Adds the products of a segment of `count` columns, whole vectors, to the totals: vector v to
+// partial sum v modulo kPartialSums, then the partial sums in order.
 //
 // A single element keeps all its partial sums at once, which lets a row of W be read at the
 // speed of memory. A larger tile has no registers for that, and makes one partial sum of all its
 // elements after the other; a segment stays in the nearest cache for so long.
+template <class Format, int M, int N>
+HWY_INLINE void add_segment(const float* const (&x)[M],
+                            const typename Format::Stored* const (&y)[N], const V (&scale)[N],
+                            int64_t count, V (&total)[M][N]) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  if constexpr (M * N == 1) {
+    V s0 = hn::Zero(d), s1 = hn::Zero(d), s2 = hn::Zero(d), s3 = hn::Zero(d);
+    const auto multiply_add = [&](int64_t k, V sum) HWY_ATTR {
+      return hn::MulAdd(hn::LoadU(d, x[0] + k), Format::load(d, y[0] + k, scale[0]), sum);
+    };
+    int64_t k = 0;
+    for (; k + 4 * lanes <= count; k += 4 * lanes) {
+      s0 = multiply_add(k, s0);
+      s1 = multiply_add(k + lanes, s1);
+      s2 = multiply_add(k + 2 * lanes, s2);
+      s3 = multiply_add(k + 3 * lanes, s3);
+    }
+    for (V* s : {&s0, &s1, &s2}) {
+      if (k >= count) break;
+      *s = multiply_add(k, *s);
+      k += lanes;
+    }
+    total[0][0] = hn::Add(hn::Add(hn::Add(hn::Add(total[0][0], s0), s1), s2), s3);
+  } else {
+    for (int u = 0; u < kPartialSums; ++u) {
+      V sum[M][N];
+      for (int p = 0; p < M; ++p) {
+        for (int q = 0; q < N; ++q) sum[p][q] = hn::Zero(d);
+      }
+      for (int64_t k = u * lanes; k < count; k += kPartialSums * lanes) {
+        V weights[N];
+        for (int q = 0; q < N; ++q) weights[q] = Format::load(d, y[q] + k, scale[q]);
+        for (int p = 0; p < M; ++p) {
+          const V v = hn::LoadU(d, x[p] + k);
+          for (int q = 0; q < N; ++q) sum[p][q] = hn::MulAdd(v, weights[q], sum[p][q]);
+        }
+      }
+      for (int p = 0; p < M; ++p) {
+        for (int q = 0; q < N; ++q) total[p][q] = hn::Add(total[p][q], sum[p][q]);
+      }
+    }
+  }
+}
+
+// M x N elements of C from row i of A and row n of W on, all by this order of additions: the
+// columns go in segments of kSegment (less where a scale changes), as add_segment has it; then
+// comes the rest that does not fill a vector, and last the lanes are added.
 template <class Format, int M, int N>
 HWY_INLINE void tile_nt(const ActivationRows& a, int64_t i, const WeightView& w, int64_t n,
                         float* c, int64_t ldc) {
@@ -87,45 +133,14 @@ HWY_INLINE void tile_nt(const ActivationRows& a, int64_t i, const WeightView& w,
   for (int64_t begin = 0; begin < whole;) {
     const int64_t end = std::min({whole, Format::segment_end(w, begin, w.cols), begin + kSegment});
     V scale[N];
-    for (int q = 0; q < N; ++q) scale[q] = hn::Set(d, Format::scale(w, n + q, begin));
-    if constexpr (M * N == 1) {
-      V s0 = hn::Zero(d), s1 = hn::Zero(d), s2 = hn::Zero(d), s3 = hn::Zero(d);
-      const float* x = a_rows[0];
-      const auto* y = w_rows[0];
-      int64_t k = begin;
-      for (; k + 4 * lanes <= end; k += 4 * lanes) {
-        s0 = hn::MulAdd(hn::LoadU(d, x + k), Format::load(d, y + k, scale[0]), s0);
-        s1 = hn::MulAdd(hn::LoadU(d, x + k + lanes), Format::load(d, y + k + lanes, scale[0]), s1);
-        s2 = hn::MulAdd(hn::LoadU(d, x + k + 2 * lanes),
-                        Format::load(d, y + k + 2 * lanes, scale[0]), s2);
-        s3 = hn::MulAdd(hn::LoadU(d, x + k + 3 * lanes),
-                        Format::load(d, y + k + 3 * lanes, scale[0]), s3);
-      }
-      for (V* s : {&s0, &s1, &s2}) {
-        if (k >= end) break;
-        *s = hn::MulAdd(hn::LoadU(d, x + k), Format::load(d, y + k, scale[0]), *s);
-        k += lanes;
-      }
-      total[0][0] = hn::Add(hn::Add(hn::Add(hn::Add(total[0][0], s0), s1), s2), s3);
-    } else {
-      for (int u = 0; u < kPartialSums; ++u) {
-        V sum[M][N];
-        for (int p = 0; p < M; ++p) {
-          for (int q = 0; q < N; ++q) sum[p][q] = hn::Zero(d);
-        }
-        for (int64_t k = begin + u * lanes; k < end; k += kPartialSums * lanes) {
-          V weights[N];
-          for (int q = 0; q < N; ++q) weights[q] = Format::load(d, w_rows[q] + k, scale[q]);
-          for (int p = 0; p < M; ++p) {
-            const V x = hn::LoadU(d, a_rows[p] + k);
-            for (int q = 0; q < N; ++q) sum[p][q] = hn::MulAdd(x, weights[q], sum[p][q]);
-          }
-        }
-        for (int p = 0; p < M; ++p) {
-          for (int q = 0; q < N; ++q) total[p][q] = hn::Add(total[p][q], sum[p][q]);
-        }
-      }
+    const float* x[M];
+    const typename Format::Stored* y[N];
+    for (int p = 0; p < M; ++p) x[p] = a_rows[p] + begin;
+    for (int q = 0; q < N; ++q) {
+      scale[q] = hn::Set(d, Format::scale(w, n + q, begin));
+      y[q] = w_rows[q] + begin;
     }
+    add_segment<Format, M, N>(x, y, scale, end - begin, total);
     begin = end;
   }
   if (whole < w.cols) add_tail<Format, M, N>(a_rows, w, n, whole, total);
@@ -185,8 +200,29 @@ void decode_impl(const WeightView& w, float* out, int64_t ld) {
   with_format(w, [&](auto format) HWY_ATTR { decode_format<decltype(format)>(w, out, ld); });
 }
 
+// One row of A and W in a block format: a segment of W is decoded at a time, and used while it is
+// in the first-level cache. More rows would need several rows of W at once for their tiles, which
+// the hardware foresees less well than one. The order of additions is that of tile_nt.
+void gemm_nt_block_row(const float* x, const WeightView& w, float* c) {
+  const D d;
+  HWY_ALIGN float decoded[kSegment];
+  const V scale[1] = {hn::Set(d, 1.0f)};
+  const float* const y[1] = {decoded};
+  for (int64_t n = 0; n < w.rows; ++n) {
+    V total[1][1] = {{hn::Zero(d)}};
+    for (int64_t begin = 0; begin < w.cols; begin += kSegment) {
+      const int64_t count = std::min(kSegment, w.cols - begin);
+      decode_blocks(w.format, w.at(n * w.row_stride + begin), count, decoded);
+      const float* const x_segment[1] = {x + begin};
+      add_segment<FormatF32, 1, 1>(x_segment, y, scale, count, total);
+    }
+    c[n] = hn::GetLane(hn::SumOfLanes(d, total[0][0]));
+  }
+}
+
 void gemm_nt_impl(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc) {
   if (w.format == DType::kF32) return gemm_nt_format<FormatF32>(m, a, w, c, ldc);
+  if (m == 1 && is_block_format(w.format)) return gemm_nt_block_row(a_row(a, 0), w, c);
   if (m < kDecodeFrom && has_vector_segments(w) && !is_block_format(w.format)) {
     with_format(w,
                 [&](auto format) HWY_ATTR { gemm_nt_format<decltype(format)>(m, a, w, c, ldc); });

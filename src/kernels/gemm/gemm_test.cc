@@ -9,39 +9,59 @@
 #include <random>
 #include <vector>
 
+#include "formats/block_format.h"
 #include "formats/float_formats.h"
 #include "kernels/variants.h"
 
 namespace dsv3::kernels {
 namespace {
 
-// A random matrix in a format, at an address that is aligned to nothing but its elements.
+// The least whole number of blocks that has so many elements.
+int64_t whole_blocks(DType format, int64_t elements) {
+  const int64_t block = dtype_block(format).elements;
+  return (elements + block - 1) / block * block;
+}
+
+void store(DType format, float x, std::byte* at) {
+  if (format == DType::kF32) {
+    std::memcpy(at, &x, 4);
+  } else if (format == DType::kF8E4M3) {
+    *at = static_cast<std::byte>(formats::float_to_e4m3(x * 30));
+  } else {
+    const uint16_t half =
+        format == DType::kF16 ? formats::float_to_f16(x) : formats::float_to_bf16(x);
+    std::memcpy(at, &half, 2);
+  }
+}
+
+// A random matrix in a format, at an address that is aligned to nothing but its elements, or for
+// block formats not even to that. These have whole blocks of columns: view.cols may be more than
+// asked for.
 struct RandomWeight {
   std::vector<std::byte> bytes;
   std::vector<float> scales;
   WeightView view;
 
   RandomWeight(DType format, int64_t rows, int64_t cols, int64_t block, std::mt19937& rng) {
+    cols = whole_blocks(format, cols);
     view.format = format;
     view.rows = rows;
     view.cols = cols;
-    view.row_stride = cols + 3;
+    view.row_stride = whole_blocks(format, cols + 3);
     const int64_t count = rows * view.row_stride;
+    std::normal_distribution<float> normal;
+    std::vector<float> values(count);
+    for (float& v : values) v = normal(rng);
+    if (is_block_format(format)) {
+      bytes.resize(1 + dtype_bytes(format, count));
+      view.data = bytes.data() + 1;
+      formats::block_format(format).encode(values.data(), count, nullptr, bytes.data() + 1);
+      return;
+    }
     bytes.resize((1 + count) * dtype_size(format));
     view.data = bytes.data() + dtype_size(format);
-    std::normal_distribution<float> normal;
     for (int64_t i = 0; i < count; ++i) {
-      const float x = normal(rng);
-      std::byte* at = bytes.data() + (1 + i) * dtype_size(format);
-      if (format == DType::kF32) {
-        std::memcpy(at, &x, 4);
-      } else if (format == DType::kF8E4M3) {
-        *at = static_cast<std::byte>(formats::float_to_e4m3(x * 30));
-      } else {
-        const uint16_t half =
-            format == DType::kF16 ? formats::float_to_f16(x) : formats::float_to_bf16(x);
-        std::memcpy(at, &half, 2);
-      }
+      store(format, values[i], bytes.data() + (1 + i) * dtype_size(format));
     }
     if (format == DType::kF8E4M3) {
       view.block_rows = view.block_cols = block;
@@ -53,7 +73,12 @@ struct RandomWeight {
   }
 };
 
-constexpr DType kFormats[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3};
+// All that weights may have.
+const std::vector<DType> kFormats = [] {
+  std::vector<DType> formats = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3};
+  for (const formats::BlockFormat& f : formats::block_formats()) formats.push_back(f.dtype);
+  return formats;
+}();
 
 std::vector<float> random_floats(int64_t n, std::mt19937& rng) {
   std::normal_distribution<float> normal;
@@ -77,16 +102,17 @@ class GemmTest : public testing::TestWithParam<std::string> {
 TEST_P(GemmTest, NtEqualsReference) {
   std::mt19937 rng(7);
   for (const DType format : kFormats) {
-    for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{{0, 3, 5},
-                                                                     {1, 1, 1},
-                                                                     {1, 9, 16},
-                                                                     {2, 17, 31},
-                                                                     {3, 8, 129},
-                                                                     {5, 33, 200},
-                                                                     {9, 40, 300},
-                                                                     {12, 5, 7},
-                                                                     {21, 18, 576}}) {
-      RandomWeight w(format, n, k, k > 64 ? 128 : 16, rng);
+    for (const auto& [m, n, least] : std::vector<std::array<int64_t, 3>>{{0, 3, 5},
+                                                                         {1, 1, 1},
+                                                                         {1, 9, 16},
+                                                                         {2, 17, 31},
+                                                                         {3, 8, 129},
+                                                                         {5, 33, 200},
+                                                                         {9, 40, 300},
+                                                                         {12, 5, 7},
+                                                                         {21, 18, 576}}) {
+      RandomWeight w(format, n, least, least > 64 ? 128 : 16, rng);
+      const int64_t k = w.view.cols;
       const int64_t stride = k + 5;
       const auto a = random_floats((m + 1) * stride, rng);
       std::vector<int32_t> rows(m);
@@ -115,15 +141,16 @@ TEST_P(GemmTest, NtEqualsReference) {
 TEST_P(GemmTest, NnEqualsReference) {
   std::mt19937 rng(8);
   for (const DType format : kFormats) {
-    for (const auto& [m, k, n] : std::vector<std::array<int64_t, 3>>{{1, 1, 1},
-                                                                     {1, 16, 40},
-                                                                     {2, 7, 31},
-                                                                     {4, 64, 129},
-                                                                     {5, 20, 200},
-                                                                     {9, 3, 65},
-                                                                     {3, 0, 20}}) {
+    for (const auto& [m, k, least] : std::vector<std::array<int64_t, 3>>{{1, 1, 1},
+                                                                         {1, 16, 40},
+                                                                         {2, 7, 31},
+                                                                         {4, 64, 129},
+                                                                         {5, 20, 200},
+                                                                         {9, 3, 65},
+                                                                         {3, 0, 20}}) {
       for (const bool accumulate : {false, true}) {
-        RandomWeight w(format, k, n, 16, rng);
+        RandomWeight w(format, k, least, 16, rng);
+        const int64_t n = w.view.cols;
         const auto a = random_floats(m * (k + 1), rng);
         std::vector<float> found = random_floats(m * n, rng);
         std::vector<float> expected = found;
@@ -143,9 +170,10 @@ TEST_P(GemmTest, DecodeIsExact) {
     for (const int64_t block : {16, 128, 10}) {
       RandomWeight w(format, 37, 150, block, rng);
       const WeightView part = w.view.slice_rows(5, 31);
-      std::vector<float> found(26 * 160), expected(26 * 160);
-      decode(part, found.data(), 160);
-      decode_ref(part, expected.data(), 160);
+      const int64_t ld = w.view.cols + 10;
+      std::vector<float> found(26 * ld), expected(26 * ld);
+      decode(part, found.data(), ld);
+      decode_ref(part, expected.data(), ld);
       EXPECT_EQ(found, expected);
     }
   }
@@ -173,19 +201,20 @@ TEST_P(GemmTest, ARowsResultDoesNotDependOnTheOtherRows) {
   std::mt19937 rng(10);
   for (const DType format : kFormats) {
     RandomWeight w(format, 45, 333, 128, rng);
-    const auto a = random_floats(20 * 333, rng);
+    const int64_t k = w.view.cols;
+    const auto a = random_floats(20 * k, rng);
     std::vector<float> together(20 * 45), alone(45);
-    gemm_nt(20, {a.data(), 333, nullptr}, w.view, together.data(), 45);
-    std::vector<float> together_nn(20 * 333), alone_nn(333);
-    gemm_nn(20, {a.data(), 333, nullptr}, w.view, together_nn.data(), 333, false);
+    gemm_nt(20, {a.data(), k, nullptr}, w.view, together.data(), 45);
+    std::vector<float> together_nn(20 * k), alone_nn(k);
+    gemm_nn(20, {a.data(), k, nullptr}, w.view, together_nn.data(), k, false);
     for (int i = 0; i < 20; ++i) {
-      gemm_nt(1, {a.data() + i * 333, 333, nullptr}, w.view, alone.data(), 45);
+      const ActivationRows row{a.data() + i * k, k, nullptr};
+      gemm_nt(1, row, w.view, alone.data(), 45);
       EXPECT_EQ(0, std::memcmp(alone.data(), together.data() + i * 45, 45 * sizeof(float)));
-      gemm_nn(1, {a.data() + i * 333, 333, nullptr}, w.view, alone_nn.data(), 333, false);
-      EXPECT_EQ(0, std::memcmp(alone_nn.data(), together_nn.data() + i * 333, 333 * sizeof(float)));
+      gemm_nn(1, row, w.view, alone_nn.data(), k, false);
+      EXPECT_EQ(0, std::memcmp(alone_nn.data(), together_nn.data() + i * k, k * sizeof(float)));
       for (int n = 0; n < 45; n += 7) {
-        gemm_nt(1, {a.data() + i * 333, 333, nullptr}, w.view.slice_rows(n, n + 1), alone.data(),
-                1);
+        gemm_nt(1, row, w.view.slice_rows(n, n + 1), alone.data(), 1);
         EXPECT_EQ(alone[0], together[i * 45 + n]);
       }
     }
