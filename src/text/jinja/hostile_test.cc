@@ -164,7 +164,7 @@ TEST(JinjaErrorTest, CaretStandsBelowThePlaceWhereTabsAreAndControlsAreLeftOut) 
   } catch (const TemplateError& e) {
     EXPECT_EQ(std::string(e.what()),
               "chat template: unsupported operand type(s) for +: 'int' and 'str'\n"
-              "at line 1, column 23\n"
+              "at line 1, column 22\n"
               "  \t{{ 'a [2J ' }}\t{{ 1 + 'a' }}\n"
               "  \t              \t     ^");
   }
