@@ -248,6 +248,12 @@ run 2 generate "$model" -p x --tools "$work/messages.json"
 err_has "needs --chat"
 run 1 generate "$model" --chat -p x --tools "$work/talk.json"
 err_has tools
+echo '[{"type": "function", "function": {"name": "get_weather"}}]' >"$work/tools.json"
+run 1 generate "$model" --chat -p x --tools "$work/tools.json"
+err_has "does not tell the model of tools"
+echo '{{ bos_token }}{{ tools | tojson }}{{ messages[0].content }}' >"$work/tools.jinja"
+run 0 generate "$model" --chat -p x --tools "$work/tools.json" --template "$work/tools.jinja" -n 1 --json
+out_has get_weather
 
 # ---- a tokenizer of the tiktoken kind: a token for each byte
 mkdir "$work/tiktoken" && cp "$model"/{config.json,model.safetensors} "$work/tiktoken"

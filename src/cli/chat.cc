@@ -207,7 +207,7 @@ int run(const Options& options) {
 void add_chat_command(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("chat", "Talk with a model");
-  command->add_option("MODEL", options->model, "folder of a model")->required();
+  command->add_option("MODEL", options->model, "folder of a model, or a GGUF file")->required();
   constexpr const char* kGroup = "Conversation";
   command->add_option("--system", options->system, "the system message")
       ->type_name("TEXT")

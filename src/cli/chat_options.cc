@@ -20,6 +20,17 @@ Json read_json_source(const std::filesystem::path& path) {
                           "standard input");
 }
 
+/// Templates of V3, R1 and V3.1 write calls of tools but never say which tools there are.
+void require_use_of_tools(const ChatTemplate& chat_template, const Json& messages,
+                          ChatOptions options) {
+  const std::string with = chat_template.render(messages.dump(), options);
+  options.tools_json.clear();
+  if (with != chat_template.render(messages.dump(), options)) return;
+  fail(
+      "--tools: the model's chat template does not tell the model of tools: give a --template that "
+      "does, or say in the system message what there is to call and how");
+}
+
 }  // namespace
 
 bool ChatInput::active() const {
@@ -112,6 +123,7 @@ ChatRequest make_chat_request(const ChatInput& input, const std::optional<std::s
     set_template_kwargs(options, kwargs, "--template-kwargs");
   }
   const ChatTemplate chat_template = load_chat_template(model, input.template_file);
+  if (input.tools) require_use_of_tools(chat_template, messages, options);
   ChatRequest request;
   request.prompt = make_chat_prompt(
       chat_template, tokenizer, messages.dump(), options,

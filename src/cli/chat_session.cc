@@ -36,6 +36,8 @@ Json assistant_message(const Answer& answer) {
     result["tool_calls"].push_back(
         {{"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
   }
+  // Templates of V3 and R1 write the calls of messages without content only.
+  if (answer.content.empty() && result.contains("tool_calls")) result["content"] = nullptr;
   return result;
 }
 

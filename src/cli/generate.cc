@@ -39,7 +39,8 @@ Examples:
   dsv3 generate models/stories -p "Lily" --stop "." --stop $'\n' --json
   dsv3 generate models/stories --prompts-file prompts.jsonl > results.jsonl
   dsv3 generate ~/models/DeepSeek-V3.1 --chat --system "Be brief." -p "Why is the sky blue?"
-  dsv3 generate ~/models/DeepSeek-V3.1 --messages chat.json --tools tools.json --json)";
+  dsv3 generate ~/models/DeepSeek-V3.1 --messages chat.json --tools tools.json \
+      --template with_tools.jinja --json)";
 
 struct GenerateOptions {
   std::filesystem::path model;
