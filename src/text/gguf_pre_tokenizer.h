@@ -19,8 +19,8 @@ struct GgufPreTokenizer {
 };
 
 /// Those that we know, of names for the same thing the most common first. The patterns are those of
-/// the models' own tokenizer.json: where llama.cpp has simpler ones (of "gpt-4o"), its ids differ
-/// for a few texts.
+/// the models' own tokenizer.json. llama.cpp's own come only near some of them ("gpt-4o", "kimi-k2",
+/// "deepseek-llm" and their kin), so that it gives other ids for rare letters and combining marks.
 const std::vector<GgufPreTokenizer>& gguf_pre_tokenizers();
 
 /// Throws Error naming all known ones for another name.
