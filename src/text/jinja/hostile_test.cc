@@ -170,6 +170,16 @@ TEST(JinjaErrorTest, CaretStandsBelowThePlaceWhereTabsAreAndControlsAreLeftOut) 
   }
 }
 
+TEST(JinjaErrorTest, ATagThatIsNotClosedIsNamedWithItsLine) {
+  try {
+    rendered("{% for m in x %}\n{{ [1,\n2] }}  {% if m %}\n{% endfor %}");
+    FAIL();
+  } catch (const TemplateError& e) {
+    EXPECT_EQ(e.reason(), "unknown tag 'endfor'; 'if' of line 3 needs 'elif' or 'else' or 'endif'");
+    EXPECT_EQ(e.line(), 4);
+  }
+}
+
 TEST(JinjaErrorTest, AStringThatIsNotClosedIsNamed) {
   try {
     rendered("{{ 'abc }}\n{{ x }}");
