@@ -117,9 +117,8 @@ ChatRequest make_chat_request(const ChatInput& input, const std::optional<std::s
   }
   if (input.kwargs) {
     const Json kwargs = parse_exact_json(*input.kwargs, "--template-kwargs");
-    if (kwargs.is_object() && kwargs.value("continue_final_message", Json()) == true) {
-      options.add_generation_prompt = false;
-    }
+    const Json go_on = kwargs.is_object() ? kwargs.value("continue_final_message", Json()) : Json();
+    if (go_on == true || go_on.is_string()) options.add_generation_prompt = false;
     set_template_kwargs(options, kwargs, "--template-kwargs");
   }
   const ChatTemplate chat_template = load_chat_template(model, input.template_file);
@@ -145,8 +144,14 @@ void set_template_kwargs(ChatOptions& options, const Json& kwargs, const std::st
   if (!kwargs.is_object()) fail("{}: expected an object, found {}", where, kwargs.dump());
   options.add_generation_prompt =
       bool_member(kwargs, "add_generation_prompt", options.add_generation_prompt, where);
-  options.continue_final_message =
-      bool_member(kwargs, "continue_final_message", options.continue_final_message, where);
+  const auto field = kwargs.find("continue_final_message");
+  if (field != kwargs.end() && field->is_string()) {
+    options.continue_final_message = true;
+    options.continue_field = field->get<std::string>();
+  } else {
+    options.continue_final_message =
+        bool_member(kwargs, "continue_final_message", options.continue_final_message, where);
+  }
   Json variables = kwargs;
   variables.erase("add_generation_prompt");
   variables.erase("continue_final_message");

@@ -18,7 +18,7 @@ constexpr const char* kExamples = R"(
 Standard input has an object on each line: {"messages": [...]} and perhaps "tools", "documents" and
 "kwargs". Each gives {"rendered": ...}; a bad line gives {"error": {"message": ...}} and exit code 1
 in the end. Keys of kwargs are variables of the template, or add_generation_prompt and
-continue_final_message.
+continue_final_message (true, or the field of the last message that goes on).
 
 Examples:
   echo '{"messages": [{"role": "user", "content": "Hi"}]}' | dsv3 template models/stories
