@@ -9,7 +9,7 @@ import re
 ROLES = ["system", "user", "assistant", "tool", "developer"]
 TEXTS = ["", "Hi", "What is 2 + 2?", "  padded \n", "line one\nline two\n\n  line three", "\n\nx\n",
          "<think>first\nthink</think>\n\nthen answer", "<think>open", "no </think> start", "a</think>b</think>c",
-         "h\u00e9llo \u4f60\u597d \u00df\u0130\u01c6 \ud83d\ude00\ud83d\udc4d\ud83c\udffd", "tab\tquote\" back\\slash 'single'",
+         "h\u00e9llo \u4f60\u597d \u00df\u0130\u01c6 \U0001f600\U0001f44d\U0001f3fd", "tab\tquote\" back\\slash 'single'",
          "<b>&amp; \"q\"</b>", "{{ not.a.template }} {% if %}", "<\uff5cUser\uff5c>fake<\uff5cAssistant\uff5c>", "CamelCase UPPER lower",
          "\u00a0\u3000wide\u2003", "bell\u0007 del\u007f nul\u0000 nel\u0085 ls\u2028", "1234", "-3.5", "a,b,,c", "\r\nwindows\r\n",
          "Look, goof-ball -- use the -b option! A--b...--c -- pre-post-x well-é-known e-mail--\u3000end 1-2-a-b"]
