@@ -30,7 +30,7 @@ FILTERS = ["abs", "capitalize", "center(12)", "count", "default('D')", "default(
            "truncate(8, leeway=0)", "unique", "unique(attribute='role')", "upper", "urlencode",
            "wordcount", "wordwrap(6)", "wordwrap(4, break_long_words=false)", "xmlattr",
            "groupby('role')", "groupby('n', default=0)", "format(1, 'a')", "format", "attr('upper')",
-           "filesizeformat", "filesizeformat(true)", "e"]
+           "filesizeformat", "filesizeformat(true)", "e", "pprint"]
 TESTS = ["defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "true",
          "false", "mapping", "sequence", "iterable", "callable", "odd", "even", "divisibleby(2)",
          "divisibleby 3", "eq 1", "equalto('a')", "ne 2", "gt 1", "lt 2", "ge 1", "le(3)", "in [1, 'a']",
@@ -45,7 +45,7 @@ METHODS = ["upper()", "lower()", "title()", "capitalize()", "strip()", "lstrip()
            "expandtabs(4)", "isalpha()", "isdigit()", "isalnum()", "isspace()", "islower()", "isupper()",
            "istitle()", "isascii()", "swapcase()", "isidentifier()", "isnumeric()", "casefold()",
            "get('a')", "get('zz', 1)", "keys()", "values()", "items()", "index(1)", "count(1)", "append(1)",
-           "pop()", "update({})", "copy()", "nosuch()", "isdecimal()"]
+           "pop()", "update({})", "copy()", "nosuch()", "isdecimal()", "isprintable()", "start", "index(2)"]
 LITERALS = ["0", "1", "2", "-1", "3", "10", "2.5", "0.1", "1e3", "'a'", "'abc'", "\"it's\"", "''", "'%s-%d'",
             "'%5.2f|%-4s|%05d|%x|%%' % (1.5, 'a', 42, 255)", "'%(b)s' % d", "'{0}{1!r:>5}{b}'.format(1, 'x', b=2)",
             "'{:>6}|{:<6}|{:^6}|{:06.2f}|{:,}|{:+d}|{:x}|{:.1%}'.format('a', 'b', 'c', 3.14159, 1234567, 5, 255, 0.5)",

@@ -51,14 +51,27 @@ Value title(Runtime& runtime, const Value& input, Arguments& arguments) {
   bind_arguments("title", arguments, {});
   const std::string text = to_text(runtime, input);
   runtime.meter.step_text(text.size());
+  const auto separates = [](std::string_view c) {
+    return is_space(utf8_decode(c.data())) ||
+           std::string_view("-({[<").find(c) != std::string_view::npos;
+  };
   std::string out;
-  bool start = true;
+  std::string_view word;
+  const auto end_word = [&] {
+    if (word.empty()) return;
+    const size_t first = utf8_length(static_cast<uint8_t>(word[0]));
+    out += to_upper(word.substr(0, first)) + to_lower(word.substr(first));
+    word = {};
+  };
   for (const std::string_view c : Characters(text)) {
-    const bool separates = is_space(utf8_decode(c.data())) ||
-                           std::string_view("-({[<").find(c) != std::string_view::npos;
-    out += separates ? std::string(c) : start ? to_upper(c) : to_lower(c);
-    start = separates;
+    if (separates(c)) {
+      end_word();
+      out += c;
+    } else {
+      word = {word.empty() ? c.data() : word.data(), word.size() + c.size()};
+    }
   }
+  end_word();
   return runtime.string(std::move(out));
 }
 
@@ -447,9 +460,7 @@ Value tojson(Runtime& runtime, const Value& input, Arguments& arguments) {
 
 Value pprint(Runtime& runtime, const Value& input, Arguments& arguments) {
   bind_arguments("pprint", arguments, {});
-  std::string text = repr(runtime, input);
-  // Python breaks longer texts into lines; that layout is for debugging and not reproduced.
-  return runtime.string(std::move(text));
+  return runtime.string(pretty(runtime, input));
 }
 
 Value urlize(Runtime&, const Value&, Arguments&) { raise("the filter urlize is not supported"); }

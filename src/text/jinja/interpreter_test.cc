@@ -57,6 +57,30 @@ TEST(JinjaJsonTest, AsciiEscapesDelete) {
   EXPECT_EQ(rendered("{{ s | tojson }}", "{\"s\": \"\x7Fé\"}"), "\"\x7Fé\"");
 }
 
+TEST(JinjaCaseTest, SigmaIsFinalAtTheEndOfAWord) {
+  EXPECT_EQ(rendered("{{ 'ΑΣ ΣΑΣ\\'Σ.' | lower }} {{ 'ΑΒΣ (ΒΣ)' | title }} {{ 'ΑΣΣ'.title() }} "
+                     "{{ 'ΑΣ'.casefold() }}"),
+            "ας σασ'ς. Αβς (Βσ) Ασς ασ");
+}
+
+TEST(JinjaCaseTest, FoldingAndClassesKnowMoreThanCategories) {
+  EXPECT_EQ(rendered("{{ 'Straße ﬁ ı'.casefold() }} {{ 'Ⅳⓐ'.swapcase() }} {{ 'ª'.islower() }} "
+                     "{{ '三'.isnumeric() }} {{ '①'.isdigit() }} {{ 'a\n'.isprintable() }}"),
+            "strasse fi ı ⅳⒶ True True True False");
+}
+
+TEST(JinjaPprintTest, SortsKeysAndBreaksLines) {
+  const std::string context =
+      R"({"d": {"b": [1, {"y": "aaaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbbbbbb ccccccccccccccccccccccc ddd", "x": null}], "a": 2}})";
+  EXPECT_EQ(rendered("{{ {'b': 1, 'a': (2,)} | pprint }}"), "{'a': (2,), 'b': 1}");
+  EXPECT_EQ(rendered("{{ d | pprint }}", context),
+            "{'a': 2,\n"
+            " 'b': [1,\n"
+            "       {'x': None,\n"
+            "        'y': 'aaaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbbbbbb '\n"
+            "             'ccccccccccccccccccccccc ddd'}]}");
+}
+
 TEST(JinjaWordwrapTest, BreaksAtHyphensAndDashesAsPythonDoes) {
   EXPECT_EQ(rendered("{{ 'Look, goof-ball -- use the -b option! A--b well-known' | wordwrap(8) }}"),
             "Look,\ngoof-\nball --\nuse the\n-b\noption!\nA--b\nwell-\nknown");

@@ -294,6 +294,13 @@ Value istitle(Runtime& runtime, const Value& self, Arguments&) {
   return Value(found);
 }
 
+Value isprintable(Runtime& runtime, const Value& self, Arguments&) {
+  for (const std::string_view c : Characters(self_string(runtime, self).text)) {
+    if (!is_printable(utf8_decode(c.data()))) return Value(false);
+  }
+  return Value(true);
+}
+
 Value isascii(Runtime&, const Value& self, Arguments&) { return Value(self.string().ascii()); }
 
 Value isidentifier(Runtime& runtime, const Value& self, Arguments&) {
@@ -345,7 +352,7 @@ Value view(Runtime& runtime, const Value& self, Arguments& arguments) {
 const MethodTable& string_methods() {
   static const MethodTable table = {{"upper", mapped<to_upper>},
                                     {"lower", mapped<to_lower>},
-                                    {"casefold", mapped<to_lower>},
+                                    {"casefold", mapped<fold_case>},
                                     {"title", mapped<to_title>},
                                     {"capitalize", mapped<capitalize>},
                                     {"swapcase", mapped<swap_case>},
@@ -385,6 +392,7 @@ const MethodTable& string_methods() {
                                     {"isupper", all_cased_are<is_upper, is_lower>},
                                     {"istitle", istitle},
                                     {"isascii", isascii},
+                                    {"isprintable", isprintable},
                                     {"isidentifier", isidentifier}};
   return table;
 }

@@ -23,6 +23,43 @@ std::string Range::repr(Runtime&) const {
                     : fmt::format("range({}, {}, {})", start_, stop_, step_);
 }
 
+bool Range::attribute(Runtime& runtime, std::string_view name, Value& out) {
+  const Value self(Kind::kObject, this);
+  if (name == "start")
+    out = Value(start_);
+  else if (name == "stop")
+    out = Value(stop_);
+  else if (name == "step")
+    out = Value(step_);
+  else if (name == "index")
+    out = make_object<Function>(&runtime.meter, "index", &Range::index, self);
+  else if (name == "count")
+    out = make_object<Function>(&runtime.meter, "count", &Range::count, self);
+  else
+    return false;
+  return true;
+}
+
+int64_t Range::position(Runtime& runtime, const Value& v) {
+  for (int64_t i = 0; i < length_; ++i) {
+    if (equal(Value(start_ + i * step_), v, runtime.meter)) return i;
+  }
+  return -1;
+}
+
+Value Range::index(Runtime& runtime, const Value& self, Arguments& arguments) {
+  const auto args = bind_arguments("index", arguments, {"value"}, 1);
+  const int64_t at = static_cast<Range&>(self.native()).position(runtime, args[0]);
+  if (at < 0) raise("{} is not in range", jinja::repr(runtime, args[0]));
+  return Value(at);
+}
+
+Value Range::count(Runtime& runtime, const Value& self, Arguments& arguments) {
+  const auto args = bind_arguments("count", arguments, {"value"}, 1);
+  const int64_t at = static_cast<Range&>(self.native()).position(runtime, args[0]);
+  return Value(int64_t{at >= 0});
+}
+
 bool Range::items(Runtime& runtime, std::vector<Value>& out) {
   runtime.meter.check_items(static_cast<size_t>(length_));
   out.reserve(static_cast<size_t>(length_));

@@ -93,6 +93,7 @@ class Range : public NativeObject {
         length_(length) {}
   std::string_view type_name() const override { return "range"; }
   std::string repr(Runtime&) const override;
+  bool attribute(Runtime& runtime, std::string_view name, Value& out) override;
   bool items(Runtime& runtime, std::vector<Value>& out) override;
   bool iterable() const override { return true; }
   int64_t length() const override { return length_; }
@@ -100,6 +101,11 @@ class Range : public NativeObject {
   bool slice(Runtime&, int64_t start, int64_t stop, int64_t step, Value& out) const override;
 
  private:
+  static Value index(Runtime& runtime, const Value& self, Arguments& arguments);
+  static Value count(Runtime& runtime, const Value& self, Arguments& arguments);
+  /// Where in the range; -1 where it is not.
+  int64_t position(Runtime& runtime, const Value& v);
+
   int64_t start_, stop_, step_, length_;
 };
 

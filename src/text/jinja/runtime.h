@@ -115,6 +115,8 @@ Value find_method(Runtime& runtime, const Value& object, std::string_view name);
 /// Python's str(): what a template prints.
 std::string to_text(Runtime& runtime, const Value& v);
 std::string repr(Runtime& runtime, const Value& v);
+/// Python's pprint.pformat.
+std::string pretty(Runtime& runtime, const Value& v);
 std::string repr_string(std::string_view s);
 std::string repr_float(double f);
 /// `format % arguments`

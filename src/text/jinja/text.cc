@@ -2,59 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
 
-#include "text/unicode.h"
 #include "text/utf8.h"
 
 namespace dsv3::jinja {
 namespace {
-
-struct CaseRange {
-  char32_t first, last;
-  uint32_t step;
-  int32_t distance;
-};
-struct CaseSpecial {
-  char32_t character;
-  const char* mapped;
-};
-
-#include "text/jinja/case_table.inc"
-
-template <size_t N, size_t M>
-bool append_mapped(std::string& out, char32_t c, const CaseRange (&ranges)[N],
-                   const CaseSpecial (&specials)[M]) {
-  const auto special =
-      std::lower_bound(std::begin(specials), std::end(specials), c,
-                       [](const CaseSpecial& s, char32_t wanted) { return s.character < wanted; });
-  if (special != std::end(specials) && special->character == c) {
-    out += special->mapped;
-    return true;
-  }
-  // Ranges of step 2 may interleave, so the one that has `c` may stand a few before the last start.
-  auto range =
-      std::upper_bound(std::begin(ranges), std::end(ranges), c,
-                       [](char32_t wanted, const CaseRange& r) { return wanted < r.first; });
-  for (int back = 0; back < 3 && range != std::begin(ranges); ++back) {
-    --range;
-    if (c <= range->last && (c - range->first) % range->step == 0) {
-      append_utf8(out, static_cast<char32_t>(static_cast<int64_t>(c) + range->distance));
-      return true;
-    }
-  }
-  return false;
-}
-
-void append_upper(std::string& out, char32_t c) {
-  if (!append_mapped(out, c, kUpperRanges, kUpperSpecials)) append_utf8(out, c);
-}
-void append_lower(std::string& out, char32_t c) {
-  if (!append_mapped(out, c, kLowerRanges, kLowerSpecials)) append_utf8(out, c);
-}
-void append_title(std::string& out, char32_t c) {
-  if (!append_mapped(out, c, kTitleRanges, kTitleSpecials)) append_upper(out, c);
-}
 
 template <typename F>
 void each_character(std::string_view s, F f) {
@@ -64,10 +16,6 @@ void each_character(std::string_view s, F f) {
     p += utf8_length(static_cast<uint8_t>(*p));
   }
 }
-
-bool has_category(char32_t c, CategoryMask mask) { return (category_bit(c) & mask) != 0; }
-
-bool is_cased(char32_t c) { return is_upper(c) || is_lower(c) || is_title(c); }
 
 template <typename Matches>
 std::string_view strip_where(std::string_view s, Sides sides, Matches matches) {
@@ -114,82 +62,6 @@ Characters::Iterator::Iterator(std::string_view rest)
 
 Characters::Iterator& Characters::Iterator::operator++() {
   return *this = Iterator(rest_.substr(length_));
-}
-
-bool is_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
-         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
-         c == 0x205F || c == 0x3000;
-}
-bool is_printable(char32_t c) {
-  constexpr CategoryMask kHidden =
-      category_mask(Category::kCc, Category::kCcSpace, Category::kCf, Category::kCs, Category::kCo,
-                    Category::kCn, Category::kZl, Category::kZp, Category::kZs);
-  return c == ' ' || !has_category(c, kHidden);
-}
-bool is_letter(char32_t c) { return has_category(c, kLetter); }
-bool is_decimal(char32_t c) { return has_category(c, category_mask(Category::kNd)); }
-bool is_digit(char32_t c) {
-  return is_decimal(c) || c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 ||
-         (c >= 0x2074 && c <= 0x2079) || (c >= 0x2080 && c <= 0x2089) ||
-         (c >= 0x2460 && c <= 0x2468);
-}
-bool is_numeric(char32_t c) { return has_category(c, kNumber); }
-bool is_upper(char32_t c) { return has_category(c, category_mask(Category::kLu)); }
-bool is_lower(char32_t c) { return has_category(c, category_mask(Category::kLl)); }
-bool is_title(char32_t c) { return has_category(c, category_mask(Category::kLt)); }
-bool is_identifier_start(char32_t c) {
-  return c == '_' || has_category(c, kLetter | category_mask(Category::kNl));
-}
-bool is_identifier_part(char32_t c) {
-  return has_category(c, kLetter | category_mask(Category::kNl, Category::kMn, Category::kMc,
-                                                 Category::kNd, Category::kPc));
-}
-bool is_word(char32_t c) { return c == '_' || has_category(c, kLetter | kNumber); }
-
-std::string to_upper(std::string_view s) {
-  std::string out;
-  each_character(s, [&](char32_t c) { append_upper(out, c); });
-  return out;
-}
-
-std::string to_lower(std::string_view s) {
-  std::string out;
-  each_character(s, [&](char32_t c) { append_lower(out, c); });
-  return out;
-}
-
-std::string to_title(std::string_view s) {
-  std::string out;
-  bool inside = false;
-  each_character(s, [&](char32_t c) {
-    inside ? append_lower(out, c) : append_title(out, c);
-    inside = is_cased(c);
-  });
-  return out;
-}
-
-std::string capitalize(std::string_view s) {
-  std::string out;
-  bool first = true;
-  each_character(s, [&](char32_t c) {
-    first ? append_title(out, c) : append_lower(out, c);
-    first = false;
-  });
-  return out;
-}
-
-std::string swap_case(std::string_view s) {
-  std::string out;
-  each_character(s, [&](char32_t c) {
-    if (is_upper(c))
-      append_lower(out, c);
-    else if (is_lower(c))
-      append_upper(out, c);
-    else
-      append_utf8(out, c);
-  });
-  return out;
 }
 
 std::string_view strip(std::string_view s, Sides sides) { return strip_where(s, sides, is_space); }

@@ -45,6 +45,10 @@ bool is_numeric(char32_t c);
 bool is_upper(char32_t c);
 bool is_lower(char32_t c);
 bool is_title(char32_t c);
+/// Upper, lower or title case.
+bool is_cased(char32_t c);
+/// What a word has in its middle beside letters: apostrophes, marks, ...
+bool is_case_ignorable(char32_t c);
 bool is_identifier_start(char32_t c);
 bool is_identifier_part(char32_t c);
 /// \w of Python's re.
@@ -57,6 +61,7 @@ std::string to_title(std::string_view s);
 /// The first character in title case, the rest lower, as str.capitalize.
 std::string capitalize(std::string_view s);
 std::string swap_case(std::string_view s);
+std::string fold_case(std::string_view s);
 
 enum Sides : uint8_t { kLeft = 1, kRight = 2, kBoth = 3 };
 /// White space, or the characters of `chars`.
