@@ -148,6 +148,11 @@ TEST_P(BlockFormatTest, TinyValuesRoundToFiniteNumbersNearThem) {
     const std::vector<float> x = normal_floats(512, scale), ones(512, 1.0f);
     for (const float* importance : {static_cast<const float*>(nullptr), ones.data()}) {
       const std::vector<float> y = round_trip(format, x, importance);
+      // ggml's rule for Q4_1 and Q5_1 rounds the least element to float16 whatever comes of it.
+      const bool ggmls_rule = importance == nullptr && (name == "Q4_1" || name == "Q5_1");
+      if (scale >= 1e-38f && !ggmls_rule) {
+        EXPECT_LE(relative_error(x, y), 1.05) << scale << ": zeros are nearer";
+      }
       for (size_t i = 0; i < x.size(); ++i) {
         ASSERT_TRUE(std::isfinite(y[i])) << scale;
         // 2^-24 is the smallest float16, IQ4_NL's largest code 127.
@@ -210,6 +215,20 @@ TEST_P(BlockFormatTest, ImportantChannelsHaveSmallerErrors) {
   const double without = relative_error(x, round_trip(format, x), on_important);
   const double with = relative_error(x, round_trip(format, x, importance.data()), on_important);
   EXPECT_LT(with, 0.9 * without);
+}
+
+// ggml's encoders lose blocks whose scales of scales are zero in float16; ours take the smallest
+// that is not.
+TEST(BlockFormatsTest, TinyBlocksAreNotLost) {
+  for (const auto& [dtype, worst] : {std::pair{DType::kQ6_K, 0.05},
+                                     {DType::kQ5_K, 0.06},
+                                     {DType::kQ4_K, 0.1},
+                                     {DType::kIQ4_XS, 0.25},
+                                     {DType::kQ3_K, 0.17},
+                                     {DType::kQ2_K, 0.3}}) {
+    const std::vector<float> x = normal_floats(4096, 1e-6f);
+    EXPECT_LT(relative_error(x, round_trip(block_format(dtype), x)), worst) << dtype_name(dtype);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, BlockFormatTest, testing::ValuesIn([] {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 namespace dsv3::formats {
@@ -9,11 +12,14 @@ namespace dsv3::formats {
 
 /// The element of largest magnitude, the first if there are several.
 inline float peak(const float* x) {
-  float best = x[0];
-  for (int i = 1; i < 32; ++i) {
-    if (std::fabs(x[i]) > std::fabs(best)) best = x[i];
+  // Bits of magnitudes have the order of magnitudes, and GCC makes vectors of their maximum.
+  uint32_t largest = 0;
+  for (int i = 0; i < 32; ++i) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFF);
   }
-  return best;
+  int first = 0;
+  while ((std::bit_cast<uint32_t>(x[first]) & 0x7FFFFFFF) != largest) ++first;
+  return x[first];
 }
 
 struct Range {

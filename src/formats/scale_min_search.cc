@@ -366,11 +366,10 @@ void search_block_scales_and_offsets_impl(const float* x, const float* importanc
   }
   for (int b = 0; b < 8; ++b) {
     const RoundedScale s = round_scale(scale[b], tile.unit[b]);
-    const RoundedScale m = round_scale(offset[b], tile.unit[b]);
     out->d[b] = s.half;
-    out->m[b] = m.half;
+    out->m[b] = Half::from_bits(finite_f16(offset[b] * tile.unit[b]));
     scale[b] = s.value;
-    offset[b] = m.value;
+    offset[b] = out->m[b].value() / tile.unit[b];
   }
   write_codes(tile, scale, offset, highest, out->code);
 }

@@ -172,21 +172,27 @@ HWY_INLINE V inverse_or_zero(D d, V v) {
   return hn::IfThenZeroElse(hn::Eq(v, hn::Zero(d)), hn::Div(hn::Set(d, 1.0f), v));
 }
 
+// The nearest float16 that is finite.
+inline uint16_t finite_f16(float x) {
+  const uint16_t bits = float_to_f16(x);
+  return static_cast<uint16_t>((bits & 0x7C00) == 0x7C00 ? bits - 1 : bits);
+}
+
 // The float16 for a scale in multiples of `unit`, and what it stands for, in the same multiples.
 // Subnormal ones are rounded away from zero: the integers that are multiplied with it can be
 // smaller, but not larger.
 struct RoundedScale {
   Half half{};
   float value = 0;
+  bool subnormal = false;  // and not zero
 };
 inline RoundedScale round_scale(float scale, float unit) {
   const float wanted = scale * unit;
-  uint16_t bits = float_to_f16(wanted);
+  uint16_t bits = finite_f16(wanted);
   const bool subnormal = (bits & 0x7C00) == 0;
   if (subnormal && std::fabs(f16_to_float(bits)) < std::fabs(wanted)) ++bits;
-  if ((bits & 0x7C00) == 0x7C00) --bits;  // rounded to infinity
   const Half half = Half::from_bits(bits);
-  return {half, half.value() / unit};
+  return {half, half.value() / unit, subnormal && half.value() != 0};
 }
 
 }  // namespace HWY_NAMESPACE

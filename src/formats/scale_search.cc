@@ -219,6 +219,21 @@ void search_scales_of(const float* x, const float* importance, const Values& val
   write_codes(tile, values, scale, out->code);
 }
 
+// Whether zeros would be nearer to a group than its best codes for a scale, which can be where the
+// scale is subnormal in float16 and no code stands for zero.
+template <class Values>
+bool zero_is_nearer(const Tile<8>& tile, int group, const Values& values, float scale) {
+  const hn::CappedTag<float, 1> d;
+  float error = 0, error_of_zero = 0;
+  for (int e = 0; e < Tile<8>::kElements; ++e) {
+    const float x = tile.x[e * 8 + group], w = tile.weight[e * 8 + group];
+    const float off = x - scale * hn::GetLane(values.round(d, hn::Set(d, x / scale)));
+    error += w * off * off;
+    error_of_zero += w * x * x;
+  }
+  return error_of_zero < error;
+}
+
 template <class Values>
 void search_block_scales_of(const float* x, const float* importance, int blocks,
                             const Values& values, const float* targets, int n_targets,
@@ -228,7 +243,8 @@ void search_block_scales_of(const float* x, const float* importance, int blocks,
   HWY_ALIGN float scale[8], curvature[8];
   search_groups(tile, values, targets, n_targets, scale, curvature);
   for (int b = 0; b < 8; ++b) {
-    const RoundedScale rounded = round_scale(scale[b], tile.unit[b]);
+    RoundedScale rounded = round_scale(scale[b], tile.unit[b]);
+    if (rounded.subnormal && zero_is_nearer(tile, b, values, rounded.value)) rounded = {};
     out->d[b] = rounded.half;
     scale[b] = rounded.value;
   }
