@@ -146,7 +146,7 @@ std::string cell(double ours, std::optional<double> theirs) {
 void print_errors(const std::vector<Data>& data, const Floats& importance, GgmlQuantize ggml) {
   fmt::print(
       "| format | bits | normal, w = 1 | w = abs(x) | student-t, w = 1 | w = abs(x) | normal, w = "
-      "importance | student-t, w = importance | signal to noise, dB |\n"
+      "importance | student-t, w = importance | signal to noise, dB (normal / student-t) |\n"
       "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
   for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF8E4M3}) {
     fmt::print("| {} | {} |", dtype_name(dtype), 8 * dtype_size(dtype));
