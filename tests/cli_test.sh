@@ -333,6 +333,13 @@ wrong_usage "give MODEL and TEXT" imatrix
 wrong_usage "one of TEXT and --ids" imatrix "$model"
 wrong_usage "--output or --show-statistics" imatrix --merge "$work/three.gguf"
 wrong_usage "is what was to be read" imatrix "$model" "$work/text" -o "$work/text"
+cp "$model/config.json" "$work/config.json"
+wrong_usage "is something else" imatrix "$model" "$work/text" --chunk 64 -o "$work/config.json"
+same "$model/config.json" "$work/config.json" "imatrix: a file that it was not to touch has changed"
+cp "$root/src/quantization/testdata/tiny.gguf" "$work/model.gguf"
+wrong_usage "is something else" imatrix --merge "$work/three.gguf" -o "$work/model.gguf"
+run 0 imatrix "$model" "$work/text" --chunk 64 --chunks 4 -o "$work/three.gguf"
+same "$work/three.gguf" "$work/four.gguf" "imatrix: an old importance matrix stayed, or the new one differs"
 failure "cannot" imatrix "$model" "$work/text" -o "$work/no/such/folder/x.gguf"
 failure "expected more than the 999 to skip" imatrix "$model" "$work/text" --skip-chunks 999
 failure "expected 1 to 512" imatrix "$model" --ids "$model/valid_slice.bin" --chunk 513 -o "$work/x.gguf"

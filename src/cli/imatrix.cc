@@ -66,13 +66,15 @@ class Command {
 
   int run() {
     check_usage();
+    if (o_.model || o_.output) {
+      output_ = o_.output.value_or("imatrix.gguf");
+      require_output();
+    }
     for (const fs::path& path : o_.merge) matrix_.add(ImportanceMatrix::read(path));
     int code = kDone;
     if (o_.model) {
-      output_ = o_.output.value_or("imatrix.gguf");
       code = collect();
     } else if (o_.output) {
-      output_ = *o_.output;
       save();
     }
     if (o_.show_statistics) write_out(importance_table(matrix_) + "\n");
@@ -93,12 +95,22 @@ class Command {
     if (!o_.model && o_.ids) throw UsageError("--ids needs a MODEL");
   }
 
-  // Before anything that takes time.
+  // Before anything that takes time: an hour of work is not to end at a folder that is not there,
+  // nor a mistyped name to cost a file of the model.
   void require_output() const {
     for (const auto& used : {o_.model, o_.text, o_.ids}) {
       std::error_code ec;
       if (used && fs::equivalent(*used, output_, ec)) {
         throw UsageError(fmt::format("--output {}: is what was to be read", output_.string()));
+      }
+    }
+    std::error_code ec;
+    if (fs::exists(output_, ec)) {
+      try {
+        ImportanceMatrix::read(output_);
+      } catch (const Error& error) {
+        throw UsageError(fmt::format("--output {}: is there and is something else ({})",
+                                     output_.string(), error.what()));
       }
     }
     const AtomicFile probe(output_);
@@ -135,7 +147,6 @@ class Command {
 
   int collect() {
     apply_processor_options(o_.engine);
-    require_output();
     const auto chunks = read_chunks();
     const auto length = static_cast<int64_t>(chunks[0].size());
     const DeepseekV3Config config = DeepseekV3Config::from_file(*o_.model);
