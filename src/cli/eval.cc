@@ -215,7 +215,7 @@ void add_eval_command(CLI::App& app, Action& action) {
       ->type_name("FILE");
   command->add_option("--choices", options->choices, "instead, multiple-choice questions")
       ->type_name("FILE");
-  const CLI::Range positive(int64_t{1}, int64_t{1} << 40);
+  const auto positive = CLI::Range(int64_t{1}, int64_t{1} << 40).description("");
   command
       ->add_option("--window", options->window,
                    "input tokens of a window; default: all that the model allows")
