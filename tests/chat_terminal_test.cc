@@ -104,6 +104,26 @@ TEST_F(ChatTerminalTest, AnswersStreamAndCtrlCStopsThemAndNotTheProgram) {
   expect_end();
 }
 
+TEST_F(ChatTerminalTest, CtrlCWhileAQuestionIsReadForgetsItAndKeepsWhatWasRead) {
+  start({"--threads", "1", "--prefill-chunk", "1", "-n", "1", "--stats"});
+  std::string question;
+  for (int i = 0; i < 230; ++i) question += "cat dog ";
+  std::string shown;
+  for (int attempt = 0; attempt < 5 && shown.find("forgotten") == std::string::npos; ++attempt) {
+    enter("/reset");
+    enter("Hello");  // the cache holds this and no part of the question
+    terminal_->type(question + std::to_string(attempt) + "\r");
+    terminal_->wait_for("\x1b[?2004l");
+    usleep(50'000);
+    terminal_->type(kCtrlC);
+    shown = terminal_->wait_for(kPrompt);
+  }
+  EXPECT_NE(shown.find("stopped before the answer began: the question is forgotten"),
+            std::string::npos);
+  EXPECT_EQ(messages().size(), 2u);
+  EXPECT_GT(number_after(enter(question), "tokens, "), 10) << "what was read is read again";
+}
+
 TEST_F(ChatTerminalTest, CtrlCAtThePromptDropsTheLineAndTellsHowToEnd) {
   start();
   terminal_->type("half a question" + kCtrlC);
@@ -278,8 +298,7 @@ TEST_F(ChatTerminalTest, TheEndOfTheContextIsAMessageAndNoCrash) {
   EXPECT_EQ(messages().size(), 2u) << "a question that does not fit is not kept";
   enter("/reset");
   enter("/set max_new_tokens 3");
-  EXPECT_NE(enter("Hello").find("max_new_tokens, max_length or max_time ended the answer"),
-            std::string::npos);
+  EXPECT_NE(enter("Hello").find("cut off by max_new_tokens 3"), std::string::npos);
 }
 
 TEST_F(ChatTerminalTest, ANarrowWindowThatChangesKeepsTheText) {
@@ -347,6 +366,15 @@ TEST_F(ThinkingChatTest, ReasoningIsDimmedAndKeptApart) {
   EXPECT_NE(shown.find(reasoning.substr(0, 10), dim), std::string::npos);
   EXPECT_LT(shown.find(reasoning.substr(0, 10)), plain);
   EXPECT_GT(shown.find(content.substr(0, 10)), plain);
+}
+
+TEST_F(ThinkingChatTest, TheNextPromptLeavesReasoningOut) {
+  start({"--greedy", "-n", "60", "--stats"}, model_);
+  const std::string first = enter("Hi");
+  const Json answer = messages()[1];
+  ASSERT_GT(answer["reasoning_content"].get<std::string>().size(), 10u);
+  EXPECT_LT(number_after(enter("And?"), "prompt "),
+            number_after(first, "prompt ") + number_after(first, "answer "));
 }
 
 TEST_F(ThinkingChatTest, ReasoningIsFoldedWhereAskedFor) {

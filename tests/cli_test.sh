@@ -200,6 +200,7 @@ failure "--template-kwargs" chat "$model" --template-kwargs '{'
 printf 'Tell\r\n/tokens\r\n' >"$work/typed"
 run 0 chat "$model" -n 2 <"$work/typed"
 err_has "of 512 tokens"
+err_has "cut off by max_new_tokens 2: /set"
 printf 'a\377\n' >"$work/typed"
 run 1 chat "$model" -n 2 <"$work/typed"
 err_has "not valid UTF-8"

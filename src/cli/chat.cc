@@ -144,7 +144,12 @@ class Chat {
     if (stats.context_full) {
       note("the context is full, which ended the answer: /undo or /reset makes room");
     } else if (stats.finish_reason == FinishReason::kLength) {
-      note("max_new_tokens, max_length or max_time ended the answer: /set changes them");
+      const GenerationConfig& config = session_.config();
+      const bool by_count = config.max_new_tokens && stats.new_tokens >= *config.max_new_tokens;
+      note(fmt::format("the answer was cut off by {}: /set changes it",
+                       by_count                ? fmt::format("max_new_tokens {}", stats.new_tokens)
+                       : config.max_new_tokens ? "max_time"
+                                               : "max_length or max_time"));
     }
     if (!options_.stats) return;
     const double decode_seconds = stats.seconds - stats.seconds_to_first;

@@ -79,7 +79,11 @@ void EditBuffer::kill_to_line_end() {
   // At a line's end its break goes.
   kill(cursor_, end == cursor_ && end < text_.size() ? end + 1 : end);
 }
-void EditBuffer::kill_to_line_begin() { kill(line_begin(cursor_), cursor_); }
+void EditBuffer::kill_to_line_begin() {
+  const size_t begin = line_begin(cursor_);
+  // At a line's begin the break before it goes, so that pressing on removes all lines.
+  kill(begin == cursor_ && begin > 0 ? begin - 1 : begin, cursor_);
+}
 void EditBuffer::kill_word_left() {
   size_t begin = cursor_;
   while (begin > 0 && is_space(text_[begin - 1])) --begin;

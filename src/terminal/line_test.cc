@@ -82,6 +82,15 @@ TEST_F(LineTest, UpAndDownGoThroughLinesAndThenThroughTheHistory) {
   EXPECT_EQ(shown(), "draft|");
 }
 
+TEST_F(LineTest, KillingGoesOnOverLines) {
+  type("one\x1b\rtwo\x1b\rthree\x15\x15\x15");
+  EXPECT_EQ(shown(), "one\n|");
+  type("\x1b[A\x0B");
+  EXPECT_EQ(shown(), "|\n");
+  type("\x0B");
+  EXPECT_EQ(shown(), "|");
+}
+
 TEST_F(LineTest, EnterCtrlCAndCtrlD) {
   EXPECT_EQ(type("\x04"), Line::State::kEnd);
   EXPECT_EQ(type("ab\x01\x04"), Line::State::kTyping);
