@@ -35,14 +35,24 @@ enum class Fp8Mode : uint8_t {
                 ///< DeepSeek's kernels do
 };
 
+/// In what precision products with weights are computed; all else is float32. docs/NUMERICS.md says
+/// what kFast costs.
+enum class Precision : uint8_t {
+  kFloat32,  ///< float32 activations: what transformers computes in float32
+  kFast,     ///< activations rounded where that is faster: to 8 bits in each 32 channels for
+             ///< weights in GGUF's block formats, to bfloat16 for BF16 and FP8 weights if there are
+             ///< several tokens and the processor multiplies bfloat16
+};
+
 /// What `from_pretrained` may be told.
 struct LoadOptions {
   WeightDType dtype = WeightDType::kAsStored;
   AttentionForm attention = AttentionForm::kAuto;
   Fp8Mode fp8_activations = Fp8Mode::kWeightOnly;
+  Precision precision = Precision::kFloat32;  ///< not kFast together with Fp8Mode::kDynamic
   bool load_mtp = false;  ///< also load the multi-token prediction modules
   /// A sequence's results do not depend on its neighbours in a batch, on chunk sizes or on the
-  /// number of threads. Always so with kFloat32. Takes one form of attention for everything
+  /// number of threads. Always so with kFloat32. Computes with float32 activations, and takes one form of attention for everything
   /// (kAbsorbed unless `attention` says otherwise).
   bool deterministic = false;
 };

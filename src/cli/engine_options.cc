@@ -39,6 +39,8 @@ LoadOptions EngineOptions::load_options() const {
   if (attention == "expanded") load.attention = AttentionForm::kExpanded;
   if (fp8_activations == "dynamic") load.fp8_activations = Fp8Mode::kDynamic;
   load.deterministic = deterministic;
+  const bool rounds = !precise && !deterministic && load.fp8_activations == Fp8Mode::kWeightOnly;
+  load.precision = rounds ? Precision::kFast : Precision::kFloat32;
   return load;
 }
 
@@ -57,14 +59,22 @@ void add_processor_options(CLI::App& command, EngineOptions& options) {
   command
       .add_option(
           "--kernels", options.kernels,
-          "instruction set to compute with instead of the best one: avx512, avx2, sse4, ...")
+          "instruction set to compute with instead of the best one: amx, avx512, avx2, sse4, "
+          "scalar; default: $DSV3_ISA")
       ->type_name("NAME")
-      ->group(kGroup)
-      ->envname("DSV3_KERNELS");
+      ->group(kGroup);
 }
 
-void add_engine_options(CLI::App& command, EngineOptions& options) {
+void add_engine_options(CLI::App& command, EngineOptions& options, bool precise) {
   add_processor_options(command, options);
+  options.precise = precise;
+  command
+      .add_flag("--precise,!--fast", options.precise,
+                precise ? "float32 activations (what this command does); --fast rounds them where "
+                          "that is faster, as generate does"
+                        : "float32 activations, instead of rounding them to 8 bits or bfloat16 "
+                          "where that is faster")
+      ->group(kGroup);
   add_choice(command, "--dtype", options.dtype, {"auto", "float32", "bfloat16"},
              "type to hold the weights in; auto: as they are stored");
   add_choice(command, "--attention", options.attention, {"auto", "absorbed", "expanded"},

@@ -17,6 +17,7 @@ struct EngineOptions {
   std::string attention = "auto";
   std::string fp8_activations = "none";
   bool deterministic = false;
+  bool precise = false;
   std::string cache_dtype = "float32";
   int64_t prefill_chunk = 512;
   std::optional<int64_t> context;
@@ -27,8 +28,9 @@ struct EngineOptions {
 
 /// --threads and --kernels.
 void add_processor_options(CLI::App& command, EngineOptions& options);
-/// Those, --dtype, --attention, --fp8-activations and --deterministic.
-void add_engine_options(CLI::App& command, EngineOptions& options);
+/// Those, --precise, --dtype, --attention, --fp8-activations and --deterministic. `precise` is what
+/// the command does if it is not told.
+void add_engine_options(CLI::App& command, EngineOptions& options, bool precise = false);
 /// --cache-dtype, --context and --prefill-chunk, for commands with a cache.
 void add_cache_options(CLI::App& command, EngineOptions& options);
 

@@ -246,7 +246,7 @@ void add_eval_command(CLI::App& app, Action& action) {
       ->add_option("--tokenizer", options->tokenizer,
                    "tokenizer.json, or a folder with one; default: MODEL's")
       ->type_name("PATH");
-  add_engine_options(*command, options->engine);
+  add_engine_options(*command, options->engine, true);
   command->footer(kExamples);
   command->callback(
       [options, &action] { action = [options] { return Evaluation(*options).run(); }; });

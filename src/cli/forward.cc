@@ -49,7 +49,7 @@ void add_forward_command(CLI::App& app, Action& action) {
       ->required();
   command->add_option("--output", options->output, "safetensors file to write the results to")
       ->required();
-  add_engine_options(*command, options->engine);
+  add_engine_options(*command, options->engine, true);
   command->footer(
       "Arguments and results have the names that transformers gives them; tests/golden/README.md "
       "describes\n"

@@ -190,8 +190,8 @@ Tensors run_linear(const Tensors& inputs) {
                                       r["x_q"].as_mutable<uint8_t>().data() + i * k,
                                       r["x_scale"].as_mutable<float>().data() + i * blocks(k));
   }
-  for (const auto& [name, mode] : {std::pair("y", ops::Fp8Activations::kNone),
-                                   std::pair("y_dynamic", ops::Fp8Activations::kDynamic)}) {
+  for (const auto& [name, mode] : {std::pair("y", ops::Activations::kFloat32),
+                                   std::pair("y_dynamic", ops::Activations::kFp8)}) {
     r[name] = Tensor::empty(DType::kF32, {m, n});
     ops::linear(x_rows, w, Matrix(r[name].as_mutable<float>().data(), m, n), mode);
   }

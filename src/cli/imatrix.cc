@@ -259,7 +259,7 @@ void add_imatrix_command(CLI::App& app, Action& action) {
       ->add_option("--tokenizer", o->tokenizer,
                    "tokenizer.json, or a folder with one; default: MODEL's")
       ->type_name("PATH");
-  add_engine_options(*command, o->engine);
+  add_engine_options(*command, o->engine, true);
   command->footer(kExamples);
   command->callback([o, &action] { action = [o] { return Command(*o).run(); }; });
 }

@@ -209,7 +209,7 @@ void add_verify_command(CLI::App& app, Action& action) {
                    "folder with inputs.safetensors, expected.safetensors and perhaps call.json: "
                    "make this call and compare")
       ->type_name("FOLDER");
-  add_engine_options(*command, options->engine);
+  add_engine_options(*command, options->engine, true);
   command->footer(kExamples);
   command->callback([options, &action] {
     action = [options] {

@@ -70,7 +70,7 @@ void EngineLm::forward(std::span<const Step> steps, std::span<float> logits) {
   model::forward(loaded.config, loaded.weights, loaded.options,
                  {.sequences = sequences, .positions = positions, .embeddings = x}, hidden);
   for (int64_t i = 0; i < n; ++i) std::copy_n(hidden.row(last_rows[i]), hidden_size, last.row(i));
-  model::lm_head(loaded.weights.lm_head, last, Matrix(logits.data(), n, vocab_size()));
+  model::lm_head(loaded.weights.lm_head, loaded.options, last, Matrix(logits.data(), n, vocab_size()));
   for (const float x_i : logits) {
     if (!std::isfinite(x_i)) {
       fail(

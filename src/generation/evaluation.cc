@@ -135,7 +135,7 @@ void TokenScorer::run(std::span<const Piece> pieces, std::vector<TokenScore>& sc
       std::copy_n(hidden.row(targets[static_cast<size_t>(begin + i)].row), hidden_size, x.row(i));
     }
     const Matrix out(logits.data(), count, vocab_size);
-    model::lm_head(loaded.weights.lm_head, x.row_range(0, count), out);
+    model::lm_head(loaded.weights.lm_head, loaded.options, x.row_range(0, count), out);
     thread_pool().parallel_for(count, [&](int64_t i) {
       const Target& target = targets[static_cast<size_t>(begin + i)];
       const std::span<const float> row(out.row(i), static_cast<size_t>(vocab_size));

@@ -21,6 +21,9 @@ class Scratch {
     }
     return memory_.get();
   }
+  void* get_bytes(size_t bytes) {
+    return get(static_cast<int64_t>((bytes + sizeof(float) - 1) / sizeof(float)));
+  }
 
  private:
   struct Free {

@@ -5,13 +5,23 @@
 
 namespace dsv3::kernels {
 
-/// Names of the instruction-set variants that this processor can run, best first: "avx512", "avx2",
-/// "sse4", "neon", "scalar".
+/// Names of the instruction-set variants that this processor can run, best first: "amx", "avx512",
+/// "avx2", "sse4", "neon", "scalar". "amx" is "avx512" and AMX; "avx512" uses VNNI and BF16 where
+/// the processor has them; "scalar" is plain C++, the references where there are some.
 std::vector<std::string> available_variants();
-/// Makes all kernels use one variant ("" or "auto": the best). Throws Error if this processor lacks
+/// Makes all kernels use one variant. "": what the environment variable DSV3_ISA names, if it is
+/// set, which is also what holds before any call; "auto": the best. Throws Error if this processor lacks
 /// it. Programs call it once at start, tests between kernels; not thread safe.
 void force_variant(const std::string& name);
 /// The one in use.
 std::string current_variant();
+
+/// Instructions that not every processor of a variant has; none that the variant in use leaves out.
+struct Features {
+  bool avx512_vnni = false;
+  bool avx512_bf16 = false;
+  bool amx_bf16 = false;
+};
+const Features& current_features();
 
 }  // namespace dsv3::kernels

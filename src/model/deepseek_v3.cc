@@ -34,7 +34,7 @@ ForwardContext::ForwardContext(const DeepseekV3Config& c, const ComputeOptions& 
 
 void ForwardContext::linear(Matrix x, const ops::LinearWeight& w, Matrix y) const {
   if (observer.linear_input) observer.linear_input(w, x, {});
-  ops::linear(x, w, y, options.fp8_activations);
+  ops::linear(x, w, y, options.activations);
 }
 
 ops::MlpObserver ForwardContext::mlp_observer(Matrix x) const {
@@ -65,7 +65,7 @@ void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t
   if (context.config.is_moe_layer(layer)) {
     moe(context, w.moe, layer, normed, out);
   } else {
-    ops::mlp(normed, w.mlp, out, context.options.fp8_activations, context.mlp_observer(normed));
+    ops::mlp(normed, w.mlp, out, context.options.activations, context.mlp_observer(normed));
   }
   ops::add(out, x);
 }
@@ -112,7 +112,7 @@ void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64
   ops::rms_norm(batch.embeddings, module.enorm, eps, both.columns(0, hidden));
   ops::rms_norm(previous, module.hnorm, eps, both.columns(hidden, hidden));
   if (observer.linear_input) observer.linear_input(module.eh_proj, both, {});
-  ops::linear(both, module.eh_proj, x);
+  ops::linear(both, module.eh_proj, x, options.activations);
   decoder_layer(context, module.layer, config.num_hidden_layers + module_index, 0, x);
   ops::rms_norm(x, module.shared_head_norm, eps, hidden_states);
   commit_caches(batch.sequences);

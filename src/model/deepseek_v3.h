@@ -34,7 +34,7 @@ struct RaggedBatch {
 /// How to compute, where there is a choice.
 struct ComputeOptions {
   ops::MlaForm mla_form = ops::MlaForm::kAuto;
-  ops::Fp8Activations fp8_activations = ops::Fp8Activations::kNone;
+  ops::Activations activations = ops::Activations::kFloat32;
   /// Called when a layer's weights are not needed until the next forward pass; may be empty.
   std::function<void(int64_t layer)> after_layer;
 };
@@ -85,8 +85,9 @@ void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64
                  Matrix hidden_states, const ForwardObserver& observer = {});
 
 /// logits = head(hidden), [rows, vocab].
-inline void lm_head(const ops::LinearWeight& head, Matrix hidden, Matrix logits) {
-  ops::linear(hidden, head, logits);
+inline void lm_head(const ops::LinearWeight& head, const ComputeOptions& options, Matrix hidden,
+                    Matrix logits) {
+  ops::linear(hidden, head, logits, options.activations);
 }
 
 }  // namespace dsv3::model

@@ -36,8 +36,8 @@ ModelOutput output_of(const TrunkOutput& trunk) {
 
 // head(hidden) for the given rows of [batch * columns, hidden] that are tokens; the others stay
 // zero. Result: [rows, out].
-Tensor project(const ops::LinearWeight& head, const TrunkOutput& trunk,
-               std::span<const int64_t> rows) {
+Tensor project(const model::LoadedModel& loaded, const ops::LinearWeight& head,
+               const TrunkOutput& trunk, std::span<const int64_t> rows) {
   std::vector<int64_t> present;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (trunk.present[rows[i]] != 0) present.push_back(static_cast<int64_t>(i));
@@ -51,7 +51,7 @@ Tensor project(const ops::LinearWeight& head, const TrunkOutput& trunk,
   Tensor logits = Tensor::empty(DType::kF32, {n, width});
   const Matrix x = as_matrix(gathered), y = as_matrix(logits), all = as_matrix(result);
   for (int64_t i = 0; i < n; ++i) std::copy_n(in + rows[present[i]] * hidden, hidden, x.row(i));
-  ops::linear(x, head, y);
+  ops::linear(x, head, y, loaded.options.activations);
   for (int64_t i = 0; i < n; ++i) std::copy_n(y.row(i), width, all.row(present[i]));
   require_finite(result, "logits");
   return result;
@@ -154,7 +154,7 @@ ModelOutput DeepseekV3ForCausalLM::forward(const ForwardArgs& args) const {
     for (const int64_t c : kept) rows.push_back(b * trunk.columns + c);
   }
   out.logits =
-      project(loaded_->weights.lm_head, trunk, rows)
+      project(*loaded_, loaded_->weights.lm_head, trunk, rows)
           .reshape({trunk.batch, static_cast<int64_t>(kept.size()), loaded_->config.vocab_size});
   if (args.labels.defined()) out.loss = scalar(causal_loss(trunk, args, out.logits, kept.size()));
   return out;
@@ -212,7 +212,8 @@ MtpOutput DeepseekV3ForCausalLM::forward_mtp(const Tensor& input_ids,
       config, module, 0, loaded_->options,
       {.sequences = sequences, .positions = positions, .embeddings = as_matrix(embeddings)},
       as_matrix(previous), as_matrix(out.hidden_states));
-  ops::linear(as_matrix(out.hidden_states), module.shared_head, as_matrix(out.logits));
+  ops::linear(as_matrix(out.hidden_states), module.shared_head, as_matrix(out.logits),
+              loaded_->options.activations);
   model::require_finite(out.logits, "mtp_logits");
   if (labels.defined()) {
     const auto all = integer_labels(labels, {batch, columns});
@@ -293,7 +294,7 @@ ModelOutput DeepseekV3ForSequenceClassification::forward(const ForwardArgs& args
     rows.push_back(b * trunk.columns + c);
   }
   ModelOutput out = output_of(trunk);
-  out.logits = project(loaded_->weights.score, trunk, rows);
+  out.logits = project(*loaded_, loaded_->weights.score, trunk, rows);
   if (args.labels.defined())
     out.loss = scalar(classification_loss(config, args.labels, out.logits));
   return out;
@@ -312,7 +313,7 @@ ModelOutput DeepseekV3ForTokenClassification::forward(const ForwardArgs& args) c
   std::vector<int64_t> rows(trunk.batch * trunk.columns);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
   ModelOutput out = output_of(trunk);
-  out.logits = project(loaded_->weights.score, trunk, rows)
+  out.logits = project(*loaded_, loaded_->weights.score, trunk, rows)
                    .reshape({trunk.batch, trunk.columns, loaded_->config.num_labels});
   if (args.labels.defined()) {
     const auto labels = integer_labels(args.labels, {trunk.batch, trunk.columns});

@@ -132,7 +132,14 @@ ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions
       compute.mla_form = ops::MlaForm::kExpanded;
       break;
   }
+  const bool fast = options.precision == Precision::kFast && !one_form;
+  if (fast) compute.activations = ops::Activations::kFast;
   if (options.fp8_activations == Fp8Mode::kDynamic) {
+    if (fast) {
+      fail(
+          "fp8 activations: dynamic quantisation defines how activations are rounded, which fast "
+          "precision would not keep to");
+    }
     if (!config.quantization_config || options.dtype != WeightDType::kAsStored) {
       fail(
           "fp8 activations: dynamic quantisation needs FP8 weights kept as stored; this model has "
@@ -140,9 +147,9 @@ ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions
           config.quantization_config ? "FP8 weights that were to be converted"
                                      : "no quantization_config");
     }
-    compute.fp8_activations = config.quantization_config->scale_fmt == "ue8m0"
-                                  ? ops::Fp8Activations::kDynamicPowerOfTwo
-                                  : ops::Fp8Activations::kDynamic;
+    compute.activations = config.quantization_config->scale_fmt == "ue8m0"
+                                  ? ops::Activations::kFp8PowerOfTwo
+                                  : ops::Activations::kFp8;
   }
   return compute;
 }

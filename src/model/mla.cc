@@ -35,7 +35,7 @@ void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t c
                    Matrix x) {
   static thread_local kernels::Scratch scratch;
   const ops::MlaShape& s = context.mla_shape;
-  const ops::Fp8Activations fp8 = context.options.fp8_activations;
+  const ops::Activations activations = context.options.activations;
   const Matrix kv(scratch.get(x.rows * s.cache_width()), x.rows, s.cache_width());
   context.linear(x, w.kv_a_proj_with_mqa, kv);
   const Matrix c_kv = kv.columns(0, s.kv_lora_rank);
@@ -43,8 +43,8 @@ void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t c
   if (context.observer.latent_up_input)
     context.observer.latent_up_input(w.kv_up, LatentUpInput::kLatents, c_kv);
   // The latent is used for nothing but as the input of kv_b_proj, so it is quantised once, here.
-  if (fp8 != ops::Fp8Activations::kNone && w.kv_up.kv_b_proj.is_fp8())
-    ops::fake_quantize(c_kv, fp8, c_kv);
+  if (ops::rounds_to_fp8(activations) && w.kv_up.kv_b_proj.is_fp8())
+    ops::fake_quantize(c_kv, activations, c_kv);
   ops::rotate(context.rotary, context.config.rope_interleave, kv, 1, 0, s.kv_lora_rank);
 
   int64_t row = 0;

@@ -14,7 +14,7 @@ void moe(const ForwardContext& context, const MoeWeights& w, int64_t layer, Matr
   if (context.observer.linear_input) context.observer.linear_input(w.gate, x, {});
   ops::mixture_of_experts(x, routing, c.num_experts_per_tok, w.experts,
                           c.n_shared_experts > 0 ? &w.shared_experts : nullptr, y,
-                          context.options.fp8_activations, context.mlp_observer(x));
+                          context.options.activations, context.mlp_observer(x));
 }
 
 }  // namespace dsv3::model

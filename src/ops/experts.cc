@@ -6,110 +6,197 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "kernels/elementwise/elementwise.h"
-#include "kernels/gemm/gemm.h"
 #include "kernels/scratch.h"
+#include "ops/packed_rows.h"
 
 namespace dsv3::ops {
 namespace {
+
+using kernels::RowForm;
+
+// A range of rows of gate and up of one job, or of down of all jobs. Whole groups of channels of
+// what is rounded for down.
+constexpr int64_t kTileRows = 32;
 
 // One network and the tokens that go through it.
 struct Job {
   const MlpWeights* weights;
   std::span<const int32_t> tokens;       // rows of x
   std::span<const float> token_weights;  // empty: all 1
-  int64_t first_hidden = 0;              // where its [tokens, intermediate] activations are
-};
+  PackedRows gate_in, up_in;             // x's rows as gate_proj and up_proj take them
+  Matrix hidden;       // silu(gate(x)) * up(x), [tokens, intermediate]; absent if only down_in is kept
+  PackedRows down_in;  // the same as down_proj takes it
 
-// A range of rows of gate and up of one job, or of down of all jobs.
-constexpr int64_t kTileRows = 32;
+  int64_t size() const { return static_cast<int64_t>(tokens.size()); }
+};
 
 struct GateUpTask {
   const Job* job;
   int64_t begin, end;
 };
 
-Matrix hidden_of(const Job& job, float* hidden) {
-  return {hidden + job.first_hidden, static_cast<int64_t>(job.tokens.size()),
-          job.weights->intermediate_size()};
-}
-
-// The input of the networks as it is, and as FP8 weights take it (the same if activations are not
-// quantised).
-struct Inputs {
-  Matrix plain, quantised;
-  kernels::ActivationRows rows_for(const LinearWeight& w, const Job& job) const {
-    const Matrix& x = w.is_fp8() ? quantised : plain;
-    return {x.data, x.stride, job.tokens.data()};
-  }
-};
-
-void gate_up(const Inputs& x, const GateUpTask& task, Matrix hidden) {
+void gate_up(const GateUpTask& task) {
   static thread_local kernels::Scratch scratch;
-  const auto m = static_cast<int64_t>(task.job->tokens.size());
-  const int64_t width = task.end - task.begin;
+  const Job& job = *task.job;
+  const int64_t m = job.size(), width = task.end - task.begin;
   float* gate = scratch.get(2 * m * width);
   float* up = gate + m * width;
-  const MlpWeights& w = *task.job->weights;
-  kernels::gemm_nt(m, x.rows_for(w.gate_proj, *task.job),
-                   w.gate_proj.view().slice_rows(task.begin, task.end), gate, width);
-  kernels::gemm_nt(m, x.rows_for(w.up_proj, *task.job),
-                   w.up_proj.view().slice_rows(task.begin, task.end), up, width);
+  const MlpWeights& w = *job.weights;
+  job.gate_in.multiply(w.gate_proj.view().slice_rows(task.begin, task.end), gate, width);
+  job.up_in.multiply(w.up_proj.view().slice_rows(task.begin, task.end), up, width);
   for (int64_t i = 0; i < m; ++i) {
-    kernels::swiglu(gate + i * width, up + i * width, width, hidden.row(i) + task.begin);
+    float* to = job.hidden.data != nullptr ? job.hidden.row(i) + task.begin : gate + i * width;
+    kernels::swiglu(gate + i * width, up + i * width, width, to);
+    if (job.down_in.form() != RowForm::kFloat32) job.down_in.store(i, task.begin, width, to);
   }
 }
 
-void down(std::span<const Job> jobs, float* hidden, int64_t begin, int64_t end, Matrix y) {
+void down(std::span<const Job> jobs, int64_t begin, int64_t end, Matrix y) {
   static thread_local kernels::Scratch scratch;
   const int64_t width = end - begin;
   for (int64_t t = 0; t < y.rows; ++t) std::fill_n(y.row(t) + begin, width, 0.0f);
   for (const Job& job : jobs) {
-    const Matrix h = hidden_of(job, hidden);
-    float* out = scratch.get(h.rows * width);
-    kernels::gemm_nt(h.rows, {h.data, h.stride},
-                     job.weights->down_proj.view().slice_rows(begin, end), out, width);
-    for (int64_t i = 0; i < h.rows; ++i) {
+    float* out = scratch.get(job.size() * width);
+    job.down_in.multiply(job.weights->down_proj.view().slice_rows(begin, end), out, width);
+    for (int64_t i = 0; i < job.size(); ++i) {
       const float weight = job.token_weights.empty() ? 1.0f : job.token_weights[i];
       kernels::axpy(weight, out + i * width, width, y.row(job.tokens[i]) + begin);
     }
   }
 }
 
-void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Fp8Activations fp8,
+// Memory of one run, handed out piece by piece at multiples of 64 bytes: first counted, then given.
+class Arena {
+ public:
+  void* take(size_t bytes) {
+    void* at = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += (bytes + 63) / 64 * 64;
+    return at;
+  }
+  Matrix matrix(int64_t rows, int64_t cols) {
+    return {static_cast<float*>(take(static_cast<size_t>(rows * cols) * sizeof(float))), rows, cols};
+  }
+  PackedRows packed(RowForm form, int64_t m, int64_t cols) {
+    return {form, m, cols, take(kernels::packed_bytes(form, m, cols))};
+  }
+  void allocate(kernels::Scratch& scratch) {
+    base_ = static_cast<char*>(scratch.get_bytes(used_));
+    used_ = 0;
+  }
+
+ private:
+  char* base_ = nullptr;
+  size_t used_ = 0;
+};
+
+// The inputs of a layer's networks and their hidden activations.
+class Inputs {
+ public:
+  Inputs(Matrix x, std::span<Job> jobs, Activations activations, bool keep_hidden)
+      : x_(x), activations_(activations) {
+    static thread_local kernels::Scratch scratch;
+    Arena arena;
+    lay_out(jobs, keep_hidden, arena);  // counts
+    arena.allocate(scratch);
+    lay_out(jobs, keep_hidden, arena);
+    if (quantised_.data != nullptr) fake_quantize(x, activations, quantised_);
+    fill(jobs);
+  }
+
+ private:
+  void lay_out(std::span<Job> jobs, bool keep_hidden, Arena& arena) {
+    quantised_ = {};
+    all_rows_ = {};
+    for (Job& job : jobs) {
+      const MlpWeights& w = *job.weights;
+      job.gate_in = input(job, w.gate_proj, arena);
+      job.up_in = row_form(activations_, w.gate_proj.weight.dtype(), job.size()) ==
+                              row_form(activations_, w.up_proj.weight.dtype(), job.size()) &&
+                          w.gate_proj.is_fp8() == w.up_proj.is_fp8()
+                      ? job.gate_in
+                      : input(job, w.up_proj, arena);
+      const RowForm form = row_form(activations_, w.down_proj.weight.dtype(), job.size());
+      const int64_t intermediate = w.intermediate_size();
+      job.hidden = {};
+      if (form == RowForm::kFloat32 || keep_hidden) job.hidden = arena.matrix(job.size(), intermediate);
+      job.down_in = form == RowForm::kFloat32 ? PackedRows(job.hidden, job.size(), nullptr)
+                                              : arena.packed(form, job.size(), intermediate);
+    }
+  }
+
+  // Rows that are shared by all jobs are made once: x itself, x rounded to FP8, and rows of 8-bit
+  // integers. Panels are made for each job.
+  PackedRows input(const Job& job, const LinearWeight& w, Arena& arena) {
+    const RowForm form = row_form(activations_, w.weight.dtype(), job.size());
+    if (form == RowForm::kFloat32) {
+      const bool fp8 = rounds_to_fp8(activations_) && w.is_fp8();
+      if (fp8 && quantised_.rows == 0) quantised_ = arena.matrix(x_.rows, x_.cols);
+      return {fp8 ? quantised_ : x_, job.size(), job.tokens.data()};
+    }
+    if (form == RowForm::kInt8Rows) {
+      if (all_rows_.size() == 0) all_rows_ = arena.packed(form, x_.rows, x_.cols);
+      return all_rows_.choose(job.size(), job.tokens.data());
+    }
+    return arena.packed(form, job.size(), x_.cols);
+  }
+
+  void fill(std::span<Job> jobs) const {
+    struct Part {
+      const PackedRows* to;
+      const int32_t* tokens;  // null: all rows
+      int64_t begin, end;
+    };
+    std::vector<Part> parts;
+    const auto add = [&](const PackedRows& to, const int32_t* tokens) {
+      to.clear_padding();
+      for (int64_t i = 0; i < to.size(); i += kernels::kPanelRows) {
+        parts.push_back({&to, tokens, i, std::min(to.size(), i + kernels::kPanelRows)});
+      }
+    };
+    const auto has_own = [](const PackedRows& rows) {
+      return rows.form() == RowForm::kInt8Panels || rows.form() == RowForm::kBF16Panels;
+    };
+    if (all_rows_.size() > 0) add(all_rows_, nullptr);
+    for (const Job& job : jobs) {
+      if (has_own(job.gate_in)) add(job.gate_in, job.tokens.data());
+      if (has_own(job.up_in) && !job.up_in.same_memory(job.gate_in)) add(job.up_in, job.tokens.data());
+      if (job.down_in.form() != RowForm::kFloat32) job.down_in.clear_padding();
+    }
+    thread_pool().parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t p) {
+      const Part& part = parts[p];
+      for (int64_t i = part.begin; i < part.end; ++i) {
+        part.to->store(i, 0, x_.cols, x_.row(part.tokens == nullptr ? i : part.tokens[i]));
+      }
+    });
+  }
+
+  Matrix x_;
+  Activations activations_;
+  Matrix quantised_;      // x rounded to FP8 and back
+  PackedRows all_rows_;  // x as 8-bit rows
+};
+
+void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
               const MlpObserver& observer) {
-  static thread_local kernels::Scratch hidden_scratch, quantised;
-  int64_t hidden_size = 0;
+  const bool quantises_hidden = rounds_to_fp8(activations);
+  const Inputs inputs(x, jobs, activations, static_cast<bool>(observer));
   std::vector<GateUpTask> tasks;
-  bool any_fp8 = false;
-  for (Job& job : jobs) {
-    job.first_hidden = hidden_size;
+  for (const Job& job : jobs) {
     const int64_t intermediate = job.weights->intermediate_size();
-    hidden_size += static_cast<int64_t>(job.tokens.size()) * intermediate;
-    any_fp8 |= job.weights->gate_proj.is_fp8() || job.weights->up_proj.is_fp8();
     for (int64_t r = 0; r < intermediate; r += kTileRows) {
       tasks.push_back({&job, r, std::min(intermediate, r + kTileRows)});
     }
   }
-  float* hidden = hidden_scratch.get(hidden_size);
-  Inputs inputs{x, x};
-  if (fp8 != Fp8Activations::kNone && any_fp8) {
-    inputs.quantised = Matrix(quantised.get(x.rows * x.cols), x.rows, x.cols);
-    fake_quantize(x, fp8, inputs.quantised);
-  }
-  thread_pool().parallel_for(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
-    gate_up(inputs, tasks[i], hidden_of(*tasks[i].job, hidden));
-  });
-  if (observer) {
-    for (const Job& job : jobs) observer(*job.weights, job.tokens, hidden_of(job, hidden));
-  }
-  if (fp8 != Fp8Activations::kNone) {
-    for (const Job& job : jobs) {
-      const Matrix h = hidden_of(job, hidden);
-      if (job.weights->down_proj.is_fp8()) fake_quantize(h, fp8, h);
+  thread_pool().parallel_for(static_cast<int64_t>(tasks.size()),
+                             [&](int64_t i) { gate_up(tasks[i]); });
+  for (const Job& job : jobs) {
+    if (observer) observer(*job.weights, job.tokens, job.hidden);
+    if (quantises_hidden && job.weights->down_proj.is_fp8()) {
+      fake_quantize(job.hidden, activations, job.hidden);
     }
   }
   thread_pool().parallel_for((y.cols + kTileRows - 1) / kTileRows, [&](int64_t i) {
-    down(jobs, hidden, i * kTileRows, std::min(y.cols, (i + 1) * kTileRows), y);
+    down(jobs, i * kTileRows, std::min(y.cols, (i + 1) * kTileRows), y);
   });
 }
 
@@ -121,15 +208,15 @@ std::vector<int32_t> all_tokens(int64_t n) {
 
 }  // namespace
 
-void mlp(Matrix x, const MlpWeights& w, Matrix y, Fp8Activations fp8, const MlpObserver& observer) {
+void mlp(Matrix x, const MlpWeights& w, Matrix y, Activations activations, const MlpObserver& observer) {
   const std::vector<int32_t> tokens = all_tokens(x.rows);
-  Job job{&w, tokens, {}};
-  run_jobs(x, std::span(&job, 1), y, fp8, observer);
+  Job job{.weights = &w, .tokens = tokens};
+  run_jobs(x, std::span(&job, 1), y, activations, observer);
 }
 
 void mixture_of_experts(Matrix x, const Routing& routing, int64_t num_experts_per_tok,
                         std::span<const MlpWeights> experts, const MlpWeights* shared, Matrix y,
-                        Fp8Activations fp8, const MlpObserver& observer) {
+                        Activations activations, const MlpObserver& observer) {
   const int64_t pairs = x.rows * num_experts_per_tok;
   if (static_cast<int64_t>(routing.experts.size()) != pairs) {
     fail("mixture_of_experts: {} choices for {} tokens of {} experts each", routing.experts.size(),
@@ -152,15 +239,16 @@ void mixture_of_experts(Matrix x, const Routing& routing, int64_t num_experts_pe
   for (size_t e = 0; e < experts.size(); ++e) {
     const int64_t begin = first[e], count = first[e + 1] - begin;
     if (count == 0) continue;
-    jobs.push_back({&experts[e], std::span(tokens).subspan(begin, count),
-                    std::span(weights).subspan(begin, count)});
+    jobs.push_back({.weights = &experts[e],
+                    .tokens = std::span(tokens).subspan(begin, count),
+                    .token_weights = std::span(weights).subspan(begin, count)});
   }
   std::vector<int32_t> everyone;
   if (shared != nullptr) {
     everyone = all_tokens(x.rows);
-    jobs.push_back({shared, everyone, {}});
+    jobs.push_back({.weights = shared, .tokens = everyone});
   }
-  run_jobs(x, jobs, y, fp8, observer);
+  run_jobs(x, jobs, y, activations, observer);
 }
 
 }  // namespace dsv3::ops

@@ -17,12 +17,12 @@ struct MlpWeights {
 };
 
 /// Sees what goes through a network: which rows of x, and silu(gate(x)) * up(x) of them,
-/// [rows, intermediate], before it is quantised for an FP8 down_proj.
+/// [rows, intermediate], before it is rounded for down_proj.
 using MlpObserver =
     std::function<void(const MlpWeights& w, std::span<const int32_t> rows, Matrix hidden)>;
 
 /// y = mlp(x), [tokens, hidden]. y must not be x. `observer` may be empty.
-void mlp(Matrix x, const MlpWeights& w, Matrix y, Fp8Activations fp8 = Fp8Activations::kNone,
+void mlp(Matrix x, const MlpWeights& w, Matrix y, Activations activations = Activations::kFloat32,
          const MlpObserver& observer = {});
 
 /// y = sum over each token's chosen experts of weight * expert(x), plus shared(x); `shared` may be
@@ -33,7 +33,7 @@ void mlp(Matrix x, const MlpWeights& w, Matrix y, Fp8Activations fp8 = Fp8Activa
 /// calling thread. Source: DeepseekV3MoE, report equation 12.
 void mixture_of_experts(Matrix x, const Routing& routing, int64_t num_experts_per_tok,
                         std::span<const MlpWeights> experts, const MlpWeights* shared, Matrix y,
-                        Fp8Activations fp8 = Fp8Activations::kNone,
+                        Activations activations = Activations::kFloat32,
                         const MlpObserver& observer = {});
 
 }  // namespace dsv3::ops

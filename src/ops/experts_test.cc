@@ -142,7 +142,7 @@ TEST(ExpertsTest, ATokensResultIsTheSameAloneInABatchAndWithAnyNumberOfThreads) 
     Rows x = random.rows(c.tokens, c.hidden), together(c.tokens, c.hidden),
          alone(c.tokens, c.hidden);
     const Routing routing = random_routing(c, random);
-    for (const auto fp8 : {Fp8Activations::kNone, Fp8Activations::kDynamic}) {
+    for (const auto fp8 : {Activations::kFloat32, Activations::kFp8}) {
       mixture_of_experts(x.matrix(), routing, c.per_token, experts, &shared, together.matrix(),
                          fp8);
       for (int64_t t = 0; t < c.tokens; ++t) {
@@ -182,14 +182,14 @@ TEST(ExpertsTest, OnlyInputsOfFp8WeightsAreQuantised) {
   Rows x = random.rows(3, hidden), y(3, hidden), routed_only(3, hidden), shared_only(3, hidden);
   const Routing none{std::vector<int32_t>(3, 0), std::vector<float>(3, 0.0f)};
   mixture_of_experts(x.matrix(), none, 1, std::span(&routed, 1), &shared, y.matrix(),
-                     Fp8Activations::kDynamic);
+                     Activations::kFp8);
   mlp(x.matrix(), shared, shared_only.matrix());
   EXPECT_EQ(y.data, shared_only.data);
 
   const Routing all{std::vector<int32_t>(3, 0), std::vector<float>(3, 1.0f)};
   mixture_of_experts(x.matrix(), all, 1, std::span(&routed, 1), nullptr, y.matrix(),
-                     Fp8Activations::kDynamic);
-  mlp(x.matrix(), routed, routed_only.matrix(), Fp8Activations::kDynamic);
+                     Activations::kFp8);
+  mlp(x.matrix(), routed, routed_only.matrix(), Activations::kFp8);
   EXPECT_EQ(y.data, routed_only.data);
 }
 

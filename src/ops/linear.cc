@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "kernels/elementwise/elementwise.h"
-#include "kernels/gemm/gemm.h"
 #include "kernels/scratch.h"
+#include "ops/packed_rows.h"
 
 namespace dsv3::ops {
 
@@ -35,15 +35,15 @@ kernels::WeightView LinearWeight::view() const {
   return v;
 }
 
-void fake_quantize(Matrix x, Fp8Activations fp8, Matrix y) {
+void fake_quantize(Matrix x, Activations activations, Matrix y) {
   thread_pool().parallel_for(x.rows, [&](int64_t i) {
     kernels::quantize_dequantize_e4m3(x.row(i), x.cols, kActivationGroup,
-                                      fp8 == Fp8Activations::kDynamicPowerOfTwo, y.row(i), nullptr,
-                                      nullptr);
+                                      activations == Activations::kFp8PowerOfTwo, y.row(i),
+                                      nullptr, nullptr);
   });
 }
 
-void linear(Matrix x, const LinearWeight& w, Matrix y, Fp8Activations fp8) {
+void linear(Matrix x, const LinearWeight& w, Matrix y, Activations activations) {
   const kernels::WeightView view = w.view();
   if (x.cols != view.cols || y.cols != view.rows || x.rows != y.rows) {
     fail("linear: [{}, {}] times a weight [{}, {}] does not give [{}, {}]", x.rows, x.cols,
@@ -52,20 +52,28 @@ void linear(Matrix x, const LinearWeight& w, Matrix y, Fp8Activations fp8) {
   if (w.bias.defined() && w.bias.numel() != view.rows) {
     fail("linear: a bias of {} for {} output channels", w.bias.numel(), view.rows);
   }
-  static thread_local kernels::Scratch quantised;
-  if (fp8 != Fp8Activations::kNone && w.is_fp8()) {
+  static thread_local kernels::Scratch quantised, packed;
+  if (rounds_to_fp8(activations) && w.is_fp8()) {
     const Matrix q(quantised.get(x.rows * x.cols), x.rows, x.cols);
-    fake_quantize(x, fp8, q);
+    fake_quantize(x, activations, q);
     x = q;
+  }
+  PackedRows rows(x, x.rows, nullptr);
+  const kernels::RowForm form = row_form(activations, view.format, x.rows);
+  if (form != kernels::RowForm::kFloat32) {
+    rows = PackedRows(form, x.rows, x.cols,
+                      packed.get_bytes(kernels::packed_bytes(form, x.rows, x.cols)));
+    rows.clear_padding();
+    thread_pool().parallel_for(
+        x.rows, [&](int64_t i) { rows.store(i, 0, x.cols, x.row(i)); });
   }
   // A few tasks a thread, so that none waits long for the last; whole cache lines of output.
   const int64_t wanted = view.rows / (4 * thread_pool().size());
-  const int64_t tile = std::clamp<int64_t>(wanted / 16 * 16, 16, 128);
+  const int64_t tile = std::clamp<int64_t>(wanted / 32 * 32, 32, 128);
   const float* bias = w.bias.defined() ? w.bias.as<float>().data() : nullptr;
   thread_pool().parallel_for((view.rows + tile - 1) / tile, [&](int64_t task) {
     const int64_t begin = task * tile, end = std::min(view.rows, begin + tile);
-    kernels::gemm_nt(x.rows, {x.data, x.stride}, view.slice_rows(begin, end), y.data + begin,
-                     y.stride);
+    rows.multiply(view.slice_rows(begin, end), y.data + begin, y.stride);
     if (bias == nullptr) return;
     for (int64_t i = 0; i < y.rows; ++i) kernels::add(bias + begin, end - begin, y.row(i) + begin);
   });

@@ -6,16 +6,20 @@
 
 namespace dsv3::ops {
 
-/// How the input of an FP8 linear is treated.
-enum class Fp8Activations : uint8_t {
-  kNone,     ///< weight-only: float32 activations
-  kDynamic,  ///< quantised per token and 128 channels before each FP8 linear, float32 scales
-  kDynamicPowerOfTwo  ///< the same with scales rounded up to a power of two (scale_fmt "ue8m0")
+/// How the inputs of products with weights are rounded before.
+enum class Activations : uint8_t {
+  kFloat32,         ///< not at all
+  kFast,            ///< to what is fastest with the weights' format: kernels/packed/packed_rows.h
+  kFp8,             ///< those of FP8 weights per token and 128 channels, with float32 scales
+  kFp8PowerOfTwo,   ///< the same with scales rounded up to a power of two (scale_fmt "ue8m0")
 };
+constexpr bool rounds_to_fp8(Activations a) {
+  return a == Activations::kFp8 || a == Activations::kFp8PowerOfTwo;
+}
 
 /// The weights of y = x W^T + b, in the checkpoint's format.
 struct LinearWeight {
-  Tensor weight;     ///< [out, in]; F32, F16, BF16 or F8_E4M3
+  Tensor weight;     ///< [out, in]; F32, F16, BF16, F8_E4M3 or a block format
   Tensor scale_inv;  ///< F8_E4M3 only: float32 [ceil(out / block_rows), ceil(in / block_cols)]
   Tensor bias;       ///< float32 [out], or absent
   int64_t block_rows = 128;
@@ -33,9 +37,11 @@ inline constexpr int64_t kActivationGroup = 128;
 
 /// y[t, :] = x[t, :] W^T + b for all rows t, split over the threads. x: [tokens, in], y: [tokens,
 /// out]. Source: torch.nn.Linear; FP8: fp8_gemm and weight_dequant of DeepSeek's kernel.py.
-void linear(Matrix x, const LinearWeight& w, Matrix y, Fp8Activations fp8 = Fp8Activations::kNone);
+void linear(Matrix x, const LinearWeight& w, Matrix y,
+            Activations activations = Activations::kFloat32);
 
-/// Quantises and dequantises each row in groups of kActivationGroup channels; y may be x.
-void fake_quantize(Matrix x, Fp8Activations fp8, Matrix y);
+/// Rounds each row to FP8 and back, in groups of kActivationGroup channels; y may be x.
+/// `activations`: kFp8 or kFp8PowerOfTwo.
+void fake_quantize(Matrix x, Activations activations, Matrix y);
 
 }  // namespace dsv3::ops

@@ -74,14 +74,14 @@ TEST(LinearTest, ReadsAndWritesStridedRows) {
 TEST(LinearTest, DynamicActivationsConcernOnlyFp8Weights) {
   Random random(4);
   Rows x = random.rows(3, 140), quantised(3, 140), y(3, 9), expected(3, 9);
-  fake_quantize(x.matrix(), Fp8Activations::kDynamic, quantised.matrix());
+  fake_quantize(x.matrix(), Activations::kFp8, quantised.matrix());
   EXPECT_NE(x.data, quantised.data);
 
   const LinearWeight fp8 = random.fp8_weight(9, 140), plain = random.weight(9, 140);
-  linear(x.matrix(), fp8, y.matrix(), Fp8Activations::kDynamic);
+  linear(x.matrix(), fp8, y.matrix(), Activations::kFp8);
   linear(quantised.matrix(), fp8, expected.matrix());
   EXPECT_EQ(y.data, expected.data);
-  linear(x.matrix(), plain, y.matrix(), Fp8Activations::kDynamic);
+  linear(x.matrix(), plain, y.matrix(), Activations::kFp8);
   linear(x.matrix(), plain, expected.matrix());
   EXPECT_EQ(y.data, expected.data);
 }

@@ -1,6 +1,7 @@
 #include "kernels/block_decode/block_decode.h"
 
 #include "base/error.h"
+#include "formats/block_format.h"
 #include "kernels/simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,6 +14,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace dsv3::kernels {
 namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR
+
+void decode_blocks_impl(DType format, const void* blocks, int64_t n, float* out) {
+  formats::block_format(format).decode(blocks, n, out);
+}
+
+#else
 
 template <class Block>
 void decode_all(const void* blocks, int64_t n, float* out) {
@@ -51,6 +60,8 @@ void decode_blocks_impl(DType format, const void* blocks, int64_t n, float* out)
       fail("{} is not a block format", dtype_name(format));
   }
 }
+
+#endif  // HWY_SCALAR
 
 }  // namespace HWY_NAMESPACE
 }  // namespace dsv3::kernels

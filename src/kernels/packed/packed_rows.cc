@@ -1,0 +1,133 @@
+#include "kernels/packed/packed_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "formats/float_formats.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/int8/int8_dot.h"
+#include "kernels/packed/panel_products.h"
+#include "kernels/variants.h"
+
+namespace dsv3::kernels {
+namespace {
+
+// From this many rows on a panel, which always computes 16, is faster than rows one by one.
+constexpr int64_t kPanelFrom = 5;
+// Up to this many rows integer products are faster than decoding to float32, where there is no VNNI.
+constexpr int64_t kInt8RowsTo = 8;
+
+int64_t panel_channels(int64_t cols) { return (cols + kPanelChannels - 1) / kPanelChannels; }
+int64_t panel_rows(int64_t m) { return (m + kPanelRows - 1) / kPanelRows; }
+
+template <class Panel>
+Panel& panel_of(void* packed, int64_t cols, int64_t row, int64_t channel) {
+  return static_cast<Panel*>(packed)[row / kPanelRows * panel_channels(cols) + channel / kPanelChannels];
+}
+
+void pack_int8(int64_t row, int64_t n, const float* x, Int8Panel& panel) {
+  // Only the first 32 channels of the chunk are used.
+  alignas(64) Int8Chunk chunk;
+  quantize_int8_channels(x, 0, n, &chunk);
+  const int64_t lane = row % kPanelRows;
+  for (int64_t q = 0; q < kPanelChannels / 4; ++q) {
+    uint32_t four;
+    std::memcpy(&four, chunk.codes + 4 * q, 4);
+    four ^= 0x80808080;  // + 128 in each byte
+    std::memcpy(panel.codes[q][lane], &four, 4);
+  }
+  panel.scale[lane] = chunk.scale[0];
+  panel.sum[0][lane] = chunk.sum[0];
+  panel.sum[1][lane] = chunk.sum[1];
+}
+
+void pack_bf16(int64_t row, int64_t n, const float* x, BF16Panel& panel) {
+  for (int64_t i = 0; i < n; ++i) {
+    panel.values[i / 2][row % kPanelRows][i % 2] = formats::float_to_bf16(x[i]);
+  }
+}
+
+}  // namespace
+
+RowForm row_form(DType weights, int64_t m) {
+  const Features& features = current_features();
+  const bool bf16 = features.amx_bf16 || features.avx512_bf16;
+  if (is_block_format(weights)) {
+    if (m < kPanelFrom) return RowForm::kInt8Rows;
+    if (features.amx_bf16) return RowForm::kBF16Panels;
+    if (features.avx512_vnni) return RowForm::kInt8Panels;
+    return m <= kInt8RowsTo ? RowForm::kInt8Rows : RowForm::kFloat32;
+  }
+  const bool rounds = weights == DType::kBF16 || weights == DType::kF8E4M3;
+  return rounds && bf16 && m >= kPanelFrom ? RowForm::kBF16Panels : RowForm::kFloat32;
+}
+
+size_t packed_bytes(RowForm form, int64_t m, int64_t cols) {
+  switch (form) {
+    case RowForm::kFloat32:
+      return 0;
+    case RowForm::kInt8Rows:
+      return static_cast<size_t>(m * int8_chunks(cols)) * sizeof(Int8Chunk);
+    case RowForm::kInt8Panels:
+      return static_cast<size_t>(panel_rows(m) * panel_channels(cols)) * sizeof(Int8Panel);
+    case RowForm::kBF16Panels:
+      return static_cast<size_t>(panel_rows(m) * panel_channels(cols)) * sizeof(BF16Panel);
+  }
+  return 0;
+}
+
+void clear_padding(RowForm form, int64_t m, int64_t cols, void* packed) {
+  const size_t row_bytes = form == RowForm::kInt8Rows ? packed_bytes(form, 1, cols)
+                                                      : packed_bytes(form, kPanelRows, cols);
+  auto* bytes = static_cast<char*>(packed);
+  const size_t all = packed_bytes(form, m, cols);
+  if (form == RowForm::kInt8Rows) {
+    if (cols % Int8Chunk::kChannels == 0) return;
+    for (int64_t row = 0; row < m; ++row) {
+      std::memset(bytes + (row + 1) * row_bytes - sizeof(Int8Chunk), 0, sizeof(Int8Chunk));
+    }
+  } else if (form != RowForm::kFloat32) {
+    if (m % kPanelRows != 0) std::memset(bytes + all - row_bytes, 0, row_bytes);
+    if (form == RowForm::kBF16Panels && cols % kPanelChannels != 0) {
+      for (int64_t p = 0; p < panel_rows(m); ++p) {
+        std::memset(bytes + (p + 1) * row_bytes - sizeof(BF16Panel), 0, sizeof(BF16Panel));
+      }
+    }
+  }
+}
+
+void pack_channels(RowForm form, int64_t cols, int64_t row, int64_t channel, int64_t n,
+                   const float* x, void* packed) {
+  if (form == RowForm::kInt8Rows) {
+    quantize_int8_channels(x, channel, n, static_cast<Int8Chunk*>(packed) + row * int8_chunks(cols));
+    return;
+  }
+  for (int64_t i = 0; i < n; i += kPanelChannels) {
+    const int64_t count = std::min(kPanelChannels, n - i);
+    if (form == RowForm::kInt8Panels) {
+      pack_int8(row, count, x + i, panel_of<Int8Panel>(packed, cols, row, channel + i));
+    } else {
+      pack_bf16(row, count, x + i, panel_of<BF16Panel>(packed, cols, row, channel + i));
+    }
+  }
+}
+
+void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* rows,
+                    const WeightView& w, float* c, int64_t ldc) {
+  switch (form) {
+    case RowForm::kFloat32:
+      fail("rows of float32 are not packed");
+    case RowForm::kInt8Rows:
+      return gemm_nt_int8(m, {static_cast<const Int8Chunk*>(packed), rows}, w, c, ldc);
+    case RowForm::kInt8Panels:
+      return int8_panel_product(m, static_cast<const Int8Panel*>(packed), w, c, ldc);
+    case RowForm::kBF16Panels:
+      if (current_features().amx_bf16) {
+        return amx_panel_product(m, static_cast<const BF16Panel*>(packed), w, c, ldc);
+      }
+      return bf16_panel_product(m, static_cast<const BF16Panel*>(packed), w, c, ldc);
+  }
+}
+
+}  // namespace dsv3::kernels

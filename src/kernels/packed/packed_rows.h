@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/int8/int8_rows.h"
+#include "kernels/weight_view.h"
+
+namespace dsv3::kernels {
+
+// Rows of activations rounded to what products with a format of weights are fastest with. Against
+// float32 activations (kernels/gemm) that costs accuracy: docs/NUMERICS.md says how much.
+
+/// In what form.
+enum class RowForm : uint8_t {
+  kFloat32,     ///< not rounded; products by gemm_nt
+  kInt8Rows,    ///< Int8Chunk, one row after the other: few rows
+  kInt8Panels,  ///< Int8Panel: many rows (AVX-512 VNNI)
+  kBF16Panels,  ///< BF16Panel: many rows (AVX-512 BF16, AMX)
+};
+
+/// Rows that lie side by side in a panel, and channels of a panel.
+inline constexpr int64_t kPanelRows = 16;
+inline constexpr int64_t kPanelChannels = 32;
+
+/// 32 channels of 16 rows as 8-bit integers: x = scale * (code - 128).
+struct alignas(64) Int8Panel {
+  uint8_t codes[kPanelChannels / 4][kPanelRows][4];  ///< channel 4 q + i of row r: [q][r][i]
+  float scale[kPanelRows];
+  float sum[2][kPanelRows];  ///< of channels 0 to 15 and 16 to 31: scale * sum of (code - 128)
+};
+
+/// 32 channels of 16 rows as bfloat16.
+struct alignas(64) BF16Panel {
+  uint16_t values[kPanelChannels / 2][kPanelRows][2];  ///< channel 2 q + i of row r: [q][r][i]
+};
+
+/// The fastest form for products of m rows with weights of a format on this processor, as
+/// force_variant() lets it be used.
+RowForm row_form(DType weights, int64_t m);
+
+/// Bytes of m rows of `cols` channels. 0 for kFloat32.
+size_t packed_bytes(RowForm form, int64_t m, int64_t cols);
+
+/// Sets to zero what pack_channels will not write: channels beyond `cols`, rows beyond m. To be
+/// called once, before it.
+void clear_padding(RowForm form, int64_t m, int64_t cols, void* packed);
+/// Rounds channels [channel, channel + n) of a row: x[0] is the first of them. `channel` is a
+/// multiple of 32, and so is n unless these channels end the row.
+void pack_channels(RowForm form, int64_t cols, int64_t row, int64_t channel, int64_t n,
+                   const float* x, void* packed);
+
+/// C[i, n] = sum_k A[i, k] * W[n, k] for packed rows A, i < m, n < w.rows. `rows`, for kInt8Rows
+/// only, may choose the rows of A: row i is rows[i]. Single-threaded.
+void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* rows,
+                    const WeightView& w, float* c, int64_t ldc);
+
+}  // namespace dsv3::kernels

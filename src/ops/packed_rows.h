@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/gemm/gemm.h"
+#include "kernels/packed/packed_rows.h"
+#include "ops/linear.h"
+#include "tensor/matrix.h"
+
+namespace dsv3::ops {
+
+/// The form in which m rows of activations meet weights of a type.
+kernels::RowForm row_form(Activations activations, DType weights, int64_t m);
+
+/// Rows of activations as products with weights take them. A view: the memory is the caller's.
+class PackedRows {
+ public:
+  PackedRows() = default;
+  /// Float32 rows as they are: those of x, or those that `rows` chooses (m of them).
+  PackedRows(Matrix x, int64_t m, const int32_t* rows);
+  /// Rows in a form that is not kFloat32. `memory`: kernels::packed_bytes(form, m, cols) bytes at a
+  /// multiple of 64, to be filled by `store` after `clear_padding`.
+  PackedRows(kernels::RowForm form, int64_t m, int64_t cols, void* memory);
+
+  int64_t size() const { return m_; }
+  kernels::RowForm form() const { return form_; }
+  bool same_memory(const PackedRows& other) const { return memory_ == other.memory_; }
+
+  void clear_padding() const { kernels::clear_padding(form_, m_, cols_, memory_); }
+  /// Channels [channel, channel + n) of a row; `channel` a multiple of 32, and n too if they do not
+  /// end the row.
+  void store(int64_t row, int64_t channel, int64_t n, const float* x) const {
+    kernels::pack_channels(form_, cols_, row, channel, n, x, memory_);
+  }
+  /// The same memory in another order: row i is rows[i]. For kInt8Rows.
+  PackedRows choose(int64_t m, const int32_t* rows) const;
+
+  /// C[i, n] = sum_k A[i, k] * W[n, k]. By the calling thread alone.
+  void multiply(const kernels::WeightView& w, float* c, int64_t ldc) const;
+
+ private:
+  kernels::RowForm form_ = kernels::RowForm::kFloat32;
+  int64_t m_ = 0, cols_ = 0;
+  kernels::ActivationRows plain_;
+  const int32_t* rows_ = nullptr;
+  void* memory_ = nullptr;
+};
+
+}  // namespace dsv3::ops
