@@ -182,7 +182,7 @@ TEST_P(PropertiesTest, RaggedSequencesEqualEachAlone) {
     model::embed_tokens(weights, ids, embeddings);
     model::forward(config, weights, model_.loaded().options, {sequences, positions, embeddings},
                    last);
-    model::lm_head(weights.lm_head, last, Matrix(logits.data(), n, vocab_));
+    model::lm_head(weights.lm_head, model_.loaded().options, last, Matrix(logits.data(), n, vocab_));
     return logits;
   };
   run(true);
