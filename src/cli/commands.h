@@ -24,6 +24,7 @@ class UsageError : public std::runtime_error {
   explicit UsageError(const std::string& message) : std::runtime_error(message) {}
 };
 
+void add_bench_command(CLI::App& app, Action& action);
 void add_detokenize_command(CLI::App& app, Action& action);
 void add_chat_command(CLI::App& app, Action& action);
 void add_eval_command(CLI::App& app, Action& action);

@@ -94,6 +94,7 @@ Examples:
   add_verify_command(app, action);
   add_chat_command(app, action);
   add_eval_command(app, action);
+  add_bench_command(app, action);
   add_imatrix_command(app, action);
   add_quantize_command(app, action);
   add_tokenize_command(app, action);

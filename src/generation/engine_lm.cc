@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/profile.h"
 #include "dsv3/generation.h"
 #include "model/deepseek_v3.h"
 #include "model/pretrained.h"
@@ -46,13 +47,17 @@ std::unique_ptr<SequenceState> EngineLm::new_sequence() {
                          options_.cache_dtype, options_.cache_capacity));
 }
 
+model::LatentCache& EngineLm::cache_of(SequenceState& state) {
+  return static_cast<EngineSequence&>(state).cache();
+}
+
 void EngineLm::forward(std::span<const Step> steps, std::span<float> logits) {
   const model::LoadedModel& loaded = model_.loaded();
   const int64_t hidden_size = loaded.config.hidden_size;
   std::vector<model::BatchSequence> sequences;
   std::vector<int64_t> ids, positions, last_rows;
   for (const Step& step : steps) {
-    model::LatentCache& cache = static_cast<EngineSequence*>(step.state)->cache();
+    model::LatentCache& cache = cache_of(*step.state);
     sequences.push_back({&cache, static_cast<int64_t>(step.tokens.size())});
     for (size_t i = 0; i < step.tokens.size(); ++i) {
       ids.push_back(step.tokens[i]);
@@ -66,9 +71,14 @@ void EngineLm::forward(std::span<const Step> steps, std::span<float> logits) {
   const Matrix x(memory.data(), tokens, hidden_size);
   const Matrix hidden(x.row(tokens), tokens, hidden_size);
   const Matrix last(hidden.row(tokens), n, hidden_size);
-  model::embed_tokens(loaded.weights, ids, x);
+  {
+    const profile::Scope scope(profile::Op::kEmbedding);
+    model::embed_tokens(loaded.weights, ids, x);
+  }
   model::forward(loaded.config, loaded.weights, loaded.options,
-                 {.sequences = sequences, .positions = positions, .embeddings = x}, hidden);
+                 {.sequences = sequences, .positions = positions, .embeddings = x}, hidden,
+                 observer_);
+  const profile::Scope scope(profile::Op::kHead);
   for (int64_t i = 0; i < n; ++i) std::copy_n(hidden.row(last_rows[i]), hidden_size, last.row(i));
   model::lm_head(loaded.weights.lm_head, loaded.options, last, Matrix(logits.data(), n, vocab_size()));
   for (const float x_i : logits) {

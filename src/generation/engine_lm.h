@@ -2,9 +2,11 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "dsv3/model.h"
 #include "generation/causal_lm.h"
+#include "model/deepseek_v3.h"
 
 namespace dsv3::generation {
 
@@ -26,9 +28,15 @@ class EngineLm : public CausalLm {
   /// Throws Error if the logits are not finite. Sequences hold what they held before if it throws.
   void forward(std::span<const Step> steps, std::span<float> logits) override;
 
+  /// From now on `observer` sees every forward pass; an empty one ends that.
+  void observe(model::ForwardObserver observer) { observer_ = std::move(observer); }
+  /// What a sequence of this class holds.
+  static model::LatentCache& cache_of(SequenceState& state);
+
  private:
   DeepseekV3ForCausalLM model_;
   EngineLmOptions options_;
+  model::ForwardObserver observer_;
 };
 
 }  // namespace dsv3::generation

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/profile.h"
 #include "kernels/scratch.h"
 #include "model/layers.h"
 #include "ops/embedding.h"
@@ -56,6 +57,7 @@ void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t
   const Matrix normed(scratch.get(2 * x.rows * x.cols), x.rows, x.cols);
   const Matrix out(normed.data + x.rows * x.cols, x.rows, x.cols);
   const auto eps = static_cast<float>(context.config.rms_norm_eps);
+  const profile::Scope scope(profile::Op::kNorms);  // what no scope inside takes over
 
   ops::rms_norm(x, w.input_layernorm, eps, normed);
   latent_attention(context, w.self_attn, layer, cache_layer, normed, out);
@@ -65,6 +67,7 @@ void decoder_layer(const ForwardContext& context, const LayerWeights& w, int64_t
   if (context.config.is_moe_layer(layer)) {
     moe(context, w.moe, layer, normed, out);
   } else {
+    const profile::Scope mlp_scope(profile::Op::kFeedForward);
     ops::mlp(normed, w.mlp, out, context.options.activations, context.mlp_observer(normed));
   }
   ops::add(out, x);
@@ -95,6 +98,7 @@ void forward(const DeepseekV3Config& config, const ModelWeights& weights,
     decoder_layer(context, weights.layers[layer], layer, cache_layer, x);
     if (options.after_layer) options.after_layer(layer);
   }
+  const profile::Scope scope(profile::Op::kNorms);
   ops::rms_norm(x, weights.norm, static_cast<float>(config.rms_norm_eps), last_hidden_state);
   commit_caches(batch.sequences);
 }

@@ -118,6 +118,8 @@ void share_tied_weights(const DeepseekV3Config& config, Head head, ModelWeights&
   }
 }
 
+}  // namespace
+
 ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions& options) {
   ComputeOptions compute;
   const bool one_form = options.deterministic || options.dtype == WeightDType::kFloat32;
@@ -153,6 +155,8 @@ ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions
   }
   return compute;
 }
+
+namespace {
 
 // The parts of mapped files that hold each layer's tensors, neighbours joined.
 using LayerRanges = std::vector<std::vector<std::pair<const std::byte*, const std::byte*>>>;

@@ -1,5 +1,6 @@
 #include <vector>
 
+#include "base/profile.h"
 #include "base/thread_pool.h"
 #include "kernels/scratch.h"
 #include "model/layers.h"
@@ -15,6 +16,7 @@ constexpr float kLatentNormEps = 1e-6f;
 // (equation 8).
 void queries(const ForwardContext& context, const MlaWeights& w, Matrix x, Matrix q) {
   static thread_local kernels::Scratch scratch;
+  const profile::Scope scope(profile::Op::kQueries);
   if (w.q_proj.defined()) {
     context.linear(x, w.q_proj, q);
   } else {
@@ -34,6 +36,7 @@ void queries(const ForwardContext& context, const MlaWeights& w, Matrix x, Matri
 void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t cache_layer,
                    Matrix x) {
   static thread_local kernels::Scratch scratch;
+  const profile::Scope scope(profile::Op::kLatents);
   const ops::MlaShape& s = context.mla_shape;
   const ops::Activations activations = context.options.activations;
   const Matrix kv(scratch.get(x.rows * s.cache_width()), x.rows, s.cache_width());
@@ -60,6 +63,7 @@ void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t c
 void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_t layer,
                       int64_t cache_layer, Matrix x, Matrix y) {
   static thread_local kernels::Scratch q_scratch, out_scratch;
+  const profile::Scope scope(profile::Op::kAttention);
   const ops::MlaShape& s = context.mla_shape;
   const Matrix q(q_scratch.get(x.rows * s.num_heads * s.qk_head_dim()), x.rows,
                  s.num_heads * s.qk_head_dim());
@@ -91,6 +95,7 @@ void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_
   } else {
     ops::mla_attention(s, context.options.mla_form, q, w.kv_up, sequences, heads);
   }
+  const profile::Scope output_scope(profile::Op::kOutput);
   context.linear(heads, w.o_proj, y);
 }
 

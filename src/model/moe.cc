@@ -1,3 +1,4 @@
+#include "base/profile.h"
 #include "model/layers.h"
 #include "ops/router.h"
 
@@ -8,10 +9,13 @@ void moe(const ForwardContext& context, const MoeWeights& w, int64_t layer, Matr
   const ops::RoutingRule rule{c.n_routed_experts, c.n_group,
                               c.topk_group,       c.num_experts_per_tok,
                               c.norm_topk_prob,   static_cast<float>(c.routed_scaling_factor)};
-  const ops::Routing routing =
-      ops::route_tokens(x, w.gate, w.e_score_correction_bias.as<float>(), rule);
+  const ops::Routing routing = [&] {
+    const profile::Scope scope(profile::Op::kRouter);
+    return ops::route_tokens(x, w.gate, w.e_score_correction_bias.as<float>(), rule);
+  }();
   if (context.observer.routing) context.observer.routing(layer, routing);
   if (context.observer.linear_input) context.observer.linear_input(w.gate, x, {});
+  const profile::Scope scope(profile::Op::kFeedForward);
   ops::mixture_of_experts(x, routing, c.num_experts_per_tok, w.experts,
                           c.n_shared_experts > 0 ? &w.shared_experts : nullptr, y,
                           context.options.activations, context.mlp_observer(x));

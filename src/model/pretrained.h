@@ -24,6 +24,8 @@ struct LoadedModel {
 /// model does not know, which alone are only a warning.
 std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& path, Head head,
                                                    const LoadOptions& options);
+/// How to compute, by what the caller wants. Throws Error for what the model cannot do.
+ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions& options);
 void save_pretrained(const LoadedModel& model, const std::filesystem::path& folder,
                      int64_t max_shard_bytes);
 
