@@ -30,6 +30,7 @@ out_has() { grep -qE -- "$1" "$out" || complain "$command: no '$1' on standard o
 err_has() { grep -qF -- "$1" "$err" || complain "$command: no '$1' on standard error"; }
 # check PYTHON: with the parsed JSON as j
 check() {
+  command -v python3 >/dev/null || return 0
   python3 -c "
 import json, sys
 j = json.load(open(sys.argv[1]))
