@@ -46,9 +46,10 @@ TEST_F(RunnerTest, TheProfileCoversTheOperators) {
   const Runner runner(model_, {.repetitions = 1, .profile = true});
   const Measurement m = runner.run({.generated = 4}, ignore);
   ASSERT_TRUE(m.profile);
-  for (const auto op : {profile::Op::kEmbedding, profile::Op::kNorms, profile::Op::kQueries,
-                        profile::Op::kLatents, profile::Op::kAttention, profile::Op::kOutput,
-                        profile::Op::kRouter, profile::Op::kFeedForward, profile::Op::kHead}) {
+  for (const auto op :
+       {profile::Op::kEmbedding, profile::Op::kNorms, profile::Op::kQueries, profile::Op::kLatents,
+        profile::Op::kAttention, profile::Op::kOutput, profile::Op::kRouter, profile::Op::kGateUp,
+        profile::Op::kDown, profile::Op::kFeedForward, profile::Op::kHead}) {
     EXPECT_GT((*m.profile)[static_cast<size_t>(op)], 0) << profile::op_name(op);
   }
 }

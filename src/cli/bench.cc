@@ -183,6 +183,7 @@ class Bench {
   void measure(const DeepseekV3ForCausalLM& model, const std::string& name, const fs::path& path) {
     clear_progress();
     const benchmark::WorkCounter counter(model.loaded(), 0);
+    const bool fast = options_.engine.load_options().precision == Precision::kFast;
     const DType type = model.loaded().weights.layers[0].self_attn.kv_a_proj_with_mqa.weight.dtype();
     const BenchModel described{.name = name,
                                .path = path.string(),
@@ -191,7 +192,8 @@ class Bench {
                                .parameters = counter.parameters(),
                                .active_parameters = counter.active_parameters(),
                                .cache_type = std::string(dtype_name(options_.engine.cache_type())),
-                               .integers_apply = is_block_format(type)};
+                               .precision = fast ? "fast" : "float32",
+                               .integers_apply = fast && is_block_format(type)};
     const benchmark::Runner runner(model, {.cache_dtype = options_.engine.cache_type(),
                                            .prefill_chunk = options_.engine.prefill_chunk,
                                            .repetitions = options_.repetitions,

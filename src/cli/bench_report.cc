@@ -149,6 +149,7 @@ Json result_json(const BenchModel& model, const Measurement& m, const Limits* li
                {"model_n_params", model.parameters},
                {"active_parameters", model.active_parameters},
                {"cache_type", model.cache_type},
+               {"precision", model.precision},
                {"kernels", kernels::current_variant()},
                {"test", m.what.name()},
                {"n_threads", m.what.threads},

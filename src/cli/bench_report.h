@@ -14,8 +14,8 @@ namespace dsv3::cli {
 struct BenchModel {
   std::string name, path, type;
   int64_t bytes = 0, parameters = 0, active_parameters = 0;
-  std::string cache_type;
-  bool integers_apply = false;  ///< weights in blocks of integers, so integer units may be used
+  std::string cache_type, precision;
+  bool integers_apply = false;  ///< products of integers are used
 };
 
 /// Of one line: what it reached, and what share of what the machine can do.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/profile.h"
 #include "base/thread_pool.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/scratch.h"
@@ -187,14 +188,18 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
       tasks.push_back({&job, r, std::min(intermediate, r + kTileRows)});
     }
   }
-  thread_pool().parallel_for(static_cast<int64_t>(tasks.size()),
-                             [&](int64_t i) { gate_up(tasks[i]); });
+  {
+    const profile::Scope scope(profile::Op::kGateUp);
+    thread_pool().parallel_for(static_cast<int64_t>(tasks.size()),
+                               [&](int64_t i) { gate_up(tasks[i]); });
+  }
   for (const Job& job : jobs) {
     if (observer) observer(*job.weights, job.tokens, job.hidden);
     if (quantises_hidden && job.weights->down_proj.is_fp8()) {
       fake_quantize(job.hidden, activations, job.hidden);
     }
   }
+  const profile::Scope scope(profile::Op::kDown);
   thread_pool().parallel_for((y.cols + kTileRows - 1) / kTileRows, [&](int64_t i) {
     down(jobs, i * kTileRows, std::min(y.cols, (i + 1) * kTileRows), y);
   });
