@@ -55,6 +55,7 @@ struct LoadOptions {
   /// number of threads. Always so with kFloat32. Computes with float32 activations, and takes one form of attention for everything
   /// (kAbsorbed unless `attention` says otherwise).
   bool deterministic = false;
+  bool lock_memory = false;  ///< keep the weights in memory (mlock); Error where that is not allowed
 };
 
 /// The arguments of a forward call, named as in Hugging Face. B: batch, S: new columns, P: columns

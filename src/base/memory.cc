@@ -5,8 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
+#include <string>
+#include <utility>
 
+#include "base/error.h"
 #include "base/file.h"
 
 namespace dsv3 {
@@ -30,6 +35,38 @@ void release_mapped(const void* begin, size_t bytes) {
   const auto first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
   const auto last = (reinterpret_cast<uintptr_t>(begin) + bytes) / page * page;
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+namespace {
+
+// The whole pages that a range touches.
+std::pair<void*, size_t> pages_around(const void* begin, size_t bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(begin) / page * page;
+  const auto last = (reinterpret_cast<uintptr_t>(begin) + bytes + page - 1) / page * page;
+  return {reinterpret_cast<void*>(first), last - first};
+}
+
+}  // namespace
+
+void page_in_mapped(const void* begin, size_t bytes) {
+  if (bytes == 0 || !is_mapped(begin, bytes)) return;
+  const auto [first, length] = pages_around(begin, bytes);
+#ifdef MADV_POPULATE_READ
+  if (madvise(first, length, MADV_POPULATE_READ) == 0) return;
+#endif
+  madvise(first, length, MADV_WILLNEED);  // before Linux 5.14
+}
+
+void lock_memory(const void* begin, size_t bytes) {
+  if (bytes == 0) return;
+  const auto [first, length] = pages_around(begin, bytes);
+  if (mlock(first, length) == 0) return;
+  const int error = errno;
+  rlimit limit{};
+  getrlimit(RLIMIT_MEMLOCK, &limit);
+  fail("cannot keep {} bytes in memory: {}; this process may lock {} bytes (ulimit -l)", length,
+       std::strerror(error), limit.rlim_cur == RLIM_INFINITY ? "any number of" : std::to_string(limit.rlim_cur));
 }
 
 }  // namespace dsv3

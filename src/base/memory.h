@@ -15,4 +15,10 @@ int64_t peak_resident_bytes();
 /// whole pages within the range; memory that is no mapped file is left alone.
 void release_mapped(const void* begin, size_t bytes);
 
+/// Reads a range of a mapped file into memory and into the page tables, which touching it page by
+/// page would do more slowly; memory that is no mapped file is left alone.
+void page_in_mapped(const void* begin, size_t bytes);
+/// Keeps a range in memory (mlock). Throws Error if the system does not allow it.
+void lock_memory(const void* begin, size_t bytes);
+
 }  // namespace dsv3

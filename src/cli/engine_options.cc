@@ -39,6 +39,7 @@ LoadOptions EngineOptions::load_options() const {
   if (attention == "expanded") load.attention = AttentionForm::kExpanded;
   if (fp8_activations == "dynamic") load.fp8_activations = Fp8Mode::kDynamic;
   load.deterministic = deterministic;
+  load.lock_memory = mlock;
   const bool rounds = !precise && !deterministic && load.fp8_activations == Fp8Mode::kWeightOnly;
   load.precision = rounds ? Precision::kFast : Precision::kFloat32;
   return load;
@@ -84,6 +85,8 @@ void add_engine_options(CLI::App& command, EngineOptions& options, bool precise)
   command
       .add_flag("--deterministic", options.deterministic,
                 "same numbers whatever the batch, the chunks and the number of threads")
+      ->group(kGroup);
+  command.add_flag("--mlock", options.mlock, "keep the weights in memory, whoever else wants it")
       ->group(kGroup);
 }
 

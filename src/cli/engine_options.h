@@ -18,6 +18,7 @@ struct EngineOptions {
   std::string fp8_activations = "none";
   bool deterministic = false;
   bool precise = false;
+  bool mlock = false;
   std::string cache_dtype = "float32";
   int64_t prefill_chunk = 512;
   std::optional<int64_t> context;

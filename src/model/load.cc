@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <mutex>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -207,6 +209,37 @@ void stream_from_disk(LoadedModel& model) {
   };
 }
 
+// Reads the mapped weights now, by all threads, rather than page by page when they are first used.
+void page_in(LoadedModel& model, Head head, bool mtp, bool lock) {
+  constexpr size_t kPiece = size_t{64} << 20;
+  std::vector<std::pair<const std::byte*, size_t>> pieces;
+  for (const TensorSlot& slot : enumerate_tensors(model.config, head, mtp, model.weights)) {
+    std::vector<const Tensor*> held = {slot.tensor};
+    if (slot.kv_up != nullptr) {
+      held.insert(held.end(), {&slot.kv_up->k_b_proj.weight, &slot.kv_up->v_b_proj.weight});
+    }
+    for (const Tensor* t : held) {
+      if (!t->defined()) continue;
+      const auto* begin = static_cast<const std::byte*>(t->raw());
+      for (size_t at = 0; at < t->bytes(); at += kPiece) {
+        pieces.emplace_back(begin + at, std::min(kPiece, t->bytes() - at));
+      }
+    }
+  }
+  std::atomic<int64_t> done = 0;
+  std::mutex reporting;
+  const auto total = static_cast<int64_t>(pieces.size());
+  thread_pool().parallel_for(total, [&](int64_t i) {
+    const auto& [begin, bytes] = pieces[i];
+    page_in_mapped(begin, bytes);
+    if (lock) lock_memory(begin, bytes);
+    const int64_t n = ++done;
+    if (n % 64 != 0 && n != total) return;
+    std::lock_guard guard(reporting);
+    report_progress("reading", n, total);
+  });
+}
+
 void update_config(DeepseekV3Config& config, WeightDType dtype) {
   if (dtype == WeightDType::kAsStored) return;
   config.quantization_config.reset();
@@ -247,8 +280,14 @@ std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& 
   }
   share_tied_weights(model->config, head, model->weights);
   update_config(model->config, options.dtype);
-  if (options.dtype == WeightDType::kAsStored &&
-      checkpoint.total_bytes() > static_cast<uint64_t>(usable_memory_bytes())) {
+  const bool fits = checkpoint.total_bytes() <= static_cast<uint64_t>(usable_memory_bytes());
+  if (!fits && options.lock_memory) {
+    fail("{}: {} bytes do not fit the {} bytes of memory that they were to be locked in",
+         path.string(), checkpoint.total_bytes(), usable_memory_bytes());
+  }
+  if (fits) {
+    page_in(*model, head, mtp, options.lock_memory);
+  } else if (options.dtype == WeightDType::kAsStored) {
     stream_from_disk(*model);
   }
   return model;

@@ -15,9 +15,13 @@ namespace {
 
 using kernels::RowForm;
 
-// A range of rows of gate and up of one job, or of down of all jobs. Whole groups of channels of
-// what is rounded for down.
-constexpr int64_t kTileRows = 32;
+// Rows of gate and up of one job, or of down of all jobs, that are a task: whole groups of channels
+// of what is rounded for down. With few tokens the time goes into reading weights, and long
+// stretches of memory are read fastest; but a thread should have several tasks.
+int64_t tile_rows(int64_t rows, int64_t most_tokens) {
+  if (most_tokens > 8) return 32;
+  return std::clamp<int64_t>(rows / (4 * thread_pool().size()) / 32 * 32, 32, 128);
+}
 
 // One network and the tokens that go through it.
 struct Job {
@@ -182,10 +186,16 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
   const bool quantises_hidden = rounds_to_fp8(activations);
   const Inputs inputs(x, jobs, activations, static_cast<bool>(observer));
   std::vector<GateUpTask> tasks;
+  int64_t most_tokens = 0, all_rows = 0;
+  for (const Job& job : jobs) {
+    most_tokens = std::max(most_tokens, job.size());
+    all_rows += job.weights->intermediate_size();
+  }
+  int64_t tile = tile_rows(all_rows, most_tokens);
   for (const Job& job : jobs) {
     const int64_t intermediate = job.weights->intermediate_size();
-    for (int64_t r = 0; r < intermediate; r += kTileRows) {
-      tasks.push_back({&job, r, std::min(intermediate, r + kTileRows)});
+    for (int64_t r = 0; r < intermediate; r += tile) {
+      tasks.push_back({&job, r, std::min(intermediate, r + tile)});
     }
   }
   {
@@ -200,8 +210,9 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
     }
   }
   const profile::Scope scope(profile::Op::kDown);
-  thread_pool().parallel_for((y.cols + kTileRows - 1) / kTileRows, [&](int64_t i) {
-    down(jobs, i * kTileRows, std::min(y.cols, (i + 1) * kTileRows), y);
+  tile = tile_rows(y.cols, most_tokens);
+  thread_pool().parallel_for((y.cols + tile - 1) / tile, [&](int64_t i) {
+    down(jobs, i * tile, std::min(y.cols, (i + 1) * tile), y);
   });
 }
 

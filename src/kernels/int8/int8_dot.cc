@@ -37,7 +37,7 @@ static_assert(kBytes == 4 * kFloats);
 
 // How far ahead of its use a row of weights is asked for: the hardware's own look-ahead ends at
 // each page.
-constexpr int64_t kPrefetchBytes = 2048;
+constexpr int64_t kPrefetchBytes = 8192;
 
 // For code vector v: of which vector of scales, and from which lanes of it, its 32-bit lanes take
 // their scale.
@@ -71,10 +71,11 @@ HWY_INLINE void load_codes(const Block* b, ChunkCodes& out) {
   }
 }
 
-// One row of W times the M rows x of A.
+// One row of W times the M rows x of A. `end`: of what is read of W after it.
 template <class Block, int M>
 HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t cols,
-                        const ScaleIndices (&indices)[kCodeVectors], float* sums) {
+                        const char* end, const ScaleIndices (&indices)[kCodeVectors],
+                        float* sums) {
   using Format = Unpack<Block>;
   constexpr int kBlocks = 256 / Format::kElements;
   constexpr bool kBiased = Format::kSigned && kDot4Biased;
@@ -120,7 +121,9 @@ HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t col
   const int64_t whole = cols / 256;
   for (int64_t chunk = 0; chunk < whole; ++chunk) {
     const auto* next = reinterpret_cast<const char*>(row + chunk * kBlocks) + kPrefetchBytes;
-    for (size_t i = 0; i < kBlocks * sizeof(Block); i += 64) __builtin_prefetch(next + i);
+    if (next < end) {
+      for (size_t i = 0; i < kBlocks * sizeof(Block); i += 64) __builtin_prefetch(next + i);
+    }
     add_chunk(row + chunk * kBlocks, chunk);
   }
   if constexpr (kBlocks > 1) {
@@ -147,9 +150,10 @@ void rows_dot(int64_t rows, const Int8Rows& a, int64_t i, const WeightView& w, f
   for (int p = 0; p < M; ++p) x[p] = a.row(i + std::min<int64_t>(p, rows - 1), w.cols);
   ScaleIndices indices[kCodeVectors];
   for (int v = 0; v < kCodeVectors; ++v) indices[v] = scale_indices(v);
+  const auto* end = static_cast<const char*>(w.row(w.rows));
   float sums[M];
   for (int64_t n = 0; n < w.rows; ++n) {
-    row_dot<Block, M>(x, static_cast<const Block*>(w.row(n)), w.cols, indices, sums);
+    row_dot<Block, M>(x, static_cast<const Block*>(w.row(n)), w.cols, end, indices, sums);
     for (int64_t p = 0; p < rows; ++p) c[(i + p) * ldc + n] = sums[p];
   }
 }
