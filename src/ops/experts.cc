@@ -20,7 +20,7 @@ using kernels::RowForm;
 // stretches of memory are read fastest; but a thread should have several tasks.
 int64_t tile_rows(int64_t rows, int64_t most_tokens) {
   if (most_tokens > 8) return 32;
-  return std::clamp<int64_t>(rows / (4 * thread_pool().size()) / 32 * 32, 32, 128);
+  return std::clamp<int64_t>(rows / (4 * thread_pool().size()) / 32 * 32, 32, 512);
 }
 
 // One network and the tokens that go through it.
@@ -129,8 +129,8 @@ class Inputs {
     }
   }
 
-  // Rows that are shared by all jobs are made once: x itself, x rounded to FP8, and rows of 8-bit
-  // integers. Panels are made for each job.
+  // Rows that jobs share are made once: x itself, x rounded to FP8, and rows of 8-bit integers.
+  // Panels are made for each job.
   PackedRows input(const Job& job, const LinearWeight& w, Arena& arena) {
     const RowForm form = row_form(activations_, w.weight.dtype(), job.size());
     if (form == RowForm::kFloat32) {
@@ -138,39 +138,45 @@ class Inputs {
       if (fp8 && quantised_.rows == 0) quantised_ = arena.matrix(x_.rows, x_.cols);
       return {fp8 ? quantised_ : x_, job.size(), job.tokens.data()};
     }
-    if (form == RowForm::kInt8Rows) {
-      if (all_rows_.size() == 0) all_rows_ = arena.packed(form, x_.rows, x_.cols);
-      return all_rows_.choose(job.size(), job.tokens.data());
+    if (form != RowForm::kBF16Panels && all_rows_.size() == 0) {
+      all_rows_ = arena.packed(RowForm::kInt8Rows, x_.rows, x_.cols);
     }
+    if (form == RowForm::kInt8Rows) return all_rows_.choose(job.size(), job.tokens.data());
     return arena.packed(form, job.size(), x_.cols);
   }
 
   void fill(std::span<Job> jobs) const {
+    if (all_rows_.size() > 0) {
+      all_rows_.clear_padding();
+      thread_pool().parallel_for(x_.rows,
+                                 [&](int64_t t) { all_rows_.store(t, 0, x_.cols, x_.row(t)); });
+    }
     struct Part {
-      const PackedRows* to;
-      const int32_t* tokens;  // null: all rows
+      const PackedRows* panels;
+      const int32_t* tokens;
       int64_t begin, end;
     };
     std::vector<Part> parts;
-    const auto add = [&](const PackedRows& to, const int32_t* tokens) {
-      to.clear_padding();
-      for (int64_t i = 0; i < to.size(); i += kernels::kPanelRows) {
-        parts.push_back({&to, tokens, i, std::min(to.size(), i + kernels::kPanelRows)});
+    const auto add = [&](const PackedRows& panels, const int32_t* tokens) {
+      if (panels.form() != RowForm::kInt8Panels && panels.form() != RowForm::kBF16Panels) return;
+      panels.clear_padding();
+      for (int64_t i = 0; i < panels.size(); i += kernels::kPanelRows) {
+        parts.push_back({&panels, tokens, i, std::min(panels.size(), i + kernels::kPanelRows)});
       }
     };
-    const auto has_own = [](const PackedRows& rows) {
-      return rows.form() == RowForm::kInt8Panels || rows.form() == RowForm::kBF16Panels;
-    };
-    if (all_rows_.size() > 0) add(all_rows_, nullptr);
     for (const Job& job : jobs) {
-      if (has_own(job.gate_in)) add(job.gate_in, job.tokens.data());
-      if (has_own(job.up_in) && !job.up_in.same_memory(job.gate_in)) add(job.up_in, job.tokens.data());
+      add(job.gate_in, job.tokens.data());
+      if (!job.up_in.same_memory(job.gate_in)) add(job.up_in, job.tokens.data());
       if (job.down_in.form() != RowForm::kFloat32) job.down_in.clear_padding();
     }
     thread_pool().parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t p) {
-      const Part& part = parts[p];
-      for (int64_t i = part.begin; i < part.end; ++i) {
-        part.to->store(i, 0, x_.cols, x_.row(part.tokens == nullptr ? i : part.tokens[i]));
+      const auto& [panels, tokens, begin, end] = parts[p];
+      for (int64_t i = begin; i < end; ++i) {
+        if (panels->form() == RowForm::kInt8Panels) {
+          panels->copy_row(i, all_rows_, tokens[i]);
+        } else {
+          panels->store(i, 0, x_.cols, x_.row(tokens[i]));
+        }
       }
     });
   }

@@ -32,6 +32,13 @@ class PackedRows {
   void store(int64_t row, int64_t channel, int64_t n, const float* x) const {
     kernels::pack_channels(form_, cols_, row, channel, n, x, memory_);
   }
+  /// A row of `from`, which is of kInt8Rows, to a row of this, of kInt8Panels.
+  void copy_row(int64_t row, const PackedRows& from, int64_t from_row) const {
+    kernels::copy_to_panels(cols_,
+                            static_cast<const kernels::Int8Chunk*>(from.memory_) +
+                                from_row * kernels::int8_chunks(cols_),
+                            row, memory_);
+  }
   /// The same memory in another order: row i is rows[i]. For kInt8Rows.
   PackedRows choose(int64_t m, const int32_t* rows) const;
 

@@ -7,6 +7,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/packed/panel_products.h"
 #include "kernels/scratch.h"
+#include "kernels/variants.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -243,9 +244,20 @@ void round_row_plain(const float* x, int64_t n, uint16_t* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = formats::float_to_bf16(x[i]);
 }
 
+}  // namespace
+
+void round_to_bf16(const float* x, int64_t n, uint16_t* out) {
+#if defined(__x86_64__)
+  if (current_features().avx512_bf16) return round_row(x, n, out);
+#endif
+  round_row_plain(x, n, out);
+}
+
+namespace {
+
 // Rows of W for a product that reads whole multiples of `whole_rows`: as they lie in memory where
 // that will do, else decoded, rounded and filled up with zeros.
-BF16Rows bf16_rows(const WeightView& w, int64_t whole_rows, void (*round)(const float*, int64_t, uint16_t*), uint16_t* room, float* row) {
+BF16Rows bf16_rows(const WeightView& w, int64_t whole_rows, uint16_t* room, float* row) {
   const int64_t blocks = (w.cols + 31) / 32, stride = 32 * blocks;
   if (w.format == DType::kBF16 && w.cols == stride && w.rows % whole_rows == 0) {
     return {static_cast<const uint16_t*>(w.data), w.row_stride, blocks};
@@ -256,7 +268,7 @@ BF16Rows bf16_rows(const WeightView& w, int64_t whole_rows, void (*round)(const 
       std::memcpy(to, w.row(r), static_cast<size_t>(w.cols) * sizeof(uint16_t));
     } else {
       decode(w.slice_rows(r, r + 1), row, w.cols);
-      round(row, w.cols, to);
+      round_to_bf16(row, w.cols, to);
     }
     std::fill(to + w.cols, to + stride, uint16_t{0});
   }
@@ -266,7 +278,7 @@ BF16Rows bf16_rows(const WeightView& w, int64_t whole_rows, void (*round)(const 
 }
 
 template <class Products>
-void product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc, void (*round)(const float*, int64_t, uint16_t*)) {
+void product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc) {
   static thread_local Scratch scratch;
   constexpr int64_t kLd = 4 * kPanelRows;
   const int64_t blocks = (w.cols + 31) / 32;
@@ -276,7 +288,7 @@ void product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64
   auto* room = reinterpret_cast<uint16_t*>(row + 32 * blocks);
   for (int64_t n = 0; n < w.rows; n += kRows) {
     const WeightView some = w.slice_rows(n, std::min(w.rows, n + kRows));
-    const BF16Rows rows = bf16_rows(some, Products::kWholeRows, round, room, row);
+    const BF16Rows rows = bf16_rows(some, Products::kWholeRows, room, row);
     for (int64_t i = 0; i < m; i += kPanelRows * Products::kPanels) {
       const int64_t end = std::min(m, i + kPanelRows * Products::kPanels);
       const int64_t panels = (end - i + kPanelRows - 1) / kPanelRows;
@@ -291,10 +303,10 @@ void product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64
 #if defined(__x86_64__)
 
 void bf16_panel_product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc) {
-  product<DotProducts>(m, x, w, c, ldc, round_row);
+  product<DotProducts>(m, x, w, c, ldc);
 }
 void amx_panel_product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc) {
-  product<TileProducts<HardwareTiles>>(m, x, w, c, ldc, round_row);
+  product<TileProducts<HardwareTiles>>(m, x, w, c, ldc);
 }
 
 #else
@@ -309,7 +321,7 @@ void amx_panel_product(int64_t, const BF16Panel*, const WeightView&, float*, int
 #endif
 
 void amx_panel_product_emulated(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc) {
-  product<TileProducts<EmulatedTiles>>(m, x, w, c, ldc, round_row_plain);
+  product<TileProducts<EmulatedTiles>>(m, x, w, c, ldc);
 }
 
 }  // namespace dsv3::kernels

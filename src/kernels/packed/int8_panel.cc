@@ -30,6 +30,8 @@ void int8_panel_product_impl(int64_t, const Int8Panel*, const WeightView&, float
 
 // Rows of W that are unpacked together: their codes stay in the second-level cache.
 constexpr int64_t kUnpackedRows = 32;
+// How far ahead of its use a row of weights is asked for.
+constexpr int64_t kPrefetchBytes = 4096;
 // Panels that share a broadcast weight.
 constexpr int64_t kPanels = 3;
 
@@ -83,11 +85,17 @@ HWY_INLINE void unpack_chunk(const Block* b, int64_t row, int64_t chunk, const U
 template <class Block>
 void unpack_rows(const WeightView& w, const Unpacked& to) {
   constexpr int kBlocks = 256 / Unpack<Block>::kElements;
+  const auto* end = static_cast<const char*>(w.row(w.rows));
   for (int64_t r = 0; r < w.rows; ++r) {
     const auto* row = static_cast<const Block*>(w.row(r));
     const int64_t whole = w.cols / 256;
     for (int64_t chunk = 0; chunk < whole; ++chunk) {
-      unpack_chunk(row + chunk * kBlocks, r, chunk, to);
+      const Block* b = row + chunk * kBlocks;
+      const auto* next = reinterpret_cast<const char*>(b) + kPrefetchBytes;
+      if (next < end) {
+        for (size_t i = 0; i < kBlocks * sizeof(Block); i += 64) __builtin_prefetch(next + i);
+      }
+      unpack_chunk(b, r, chunk, to);
     }
     if constexpr (kBlocks > 1) {
       if (const int64_t rest = w.cols % 256 / 32; rest > 0) {

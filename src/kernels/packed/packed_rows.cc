@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "formats/float_formats.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/int8/int8_dot.h"
 #include "kernels/packed/panel_products.h"
@@ -22,29 +21,43 @@ int64_t panel_channels(int64_t cols) { return (cols + kPanelChannels - 1) / kPan
 int64_t panel_rows(int64_t m) { return (m + kPanelRows - 1) / kPanelRows; }
 
 template <class Panel>
-Panel& panel_of(void* packed, int64_t cols, int64_t row, int64_t channel) {
-  return static_cast<Panel*>(packed)[row / kPanelRows * panel_channels(cols) + channel / kPanelChannels];
+Panel* panels_of(void* packed, int64_t cols, int64_t row, int64_t channel) {
+  return static_cast<Panel*>(packed) + row / kPanelRows * panel_channels(cols) + channel / kPanelChannels;
 }
 
-void pack_int8(int64_t row, int64_t n, const float* x, Int8Panel& panel) {
-  // Only the first 32 channels of the chunk are used.
-  alignas(64) Int8Chunk chunk;
-  quantize_int8_channels(x, 0, n, &chunk);
-  const int64_t lane = row % kPanelRows;
+// 32 channels of a chunk, from a multiple of 32 on.
+void copy_group(const Int8Chunk& chunk, int64_t channel, int64_t lane, Int8Panel& panel) {
   for (int64_t q = 0; q < kPanelChannels / 4; ++q) {
     uint32_t four;
-    std::memcpy(&four, chunk.codes + 4 * q, 4);
+    std::memcpy(&four, chunk.codes + channel + 4 * q, 4);
     four ^= 0x80808080;  // + 128 in each byte
     std::memcpy(panel.codes[q][lane], &four, 4);
   }
-  panel.scale[lane] = chunk.scale[0];
-  panel.sum[0][lane] = chunk.sum[0];
-  panel.sum[1][lane] = chunk.sum[1];
+  panel.scale[lane] = chunk.scale[channel / 16];
+  panel.sum[0][lane] = chunk.sum[channel / 16];
+  panel.sum[1][lane] = chunk.sum[channel / 16 + 1];
 }
 
-void pack_bf16(int64_t row, int64_t n, const float* x, BF16Panel& panel) {
-  for (int64_t i = 0; i < n; ++i) {
-    panel.values[i / 2][row % kPanelRows][i % 2] = formats::float_to_bf16(x[i]);
+void pack_int8(int64_t row, int64_t n, const float* x, Int8Panel* panels) {
+  for (int64_t begin = 0; begin < n; begin += Int8Chunk::kChannels) {
+    const int64_t count = std::min(Int8Chunk::kChannels, n - begin);
+    alignas(64) Int8Chunk chunk;
+    quantize_int8_channels(x + begin, 0, count, &chunk);
+    for (int64_t i = 0; i < count; i += kPanelChannels) {
+      copy_group(chunk, i, row % kPanelRows, panels[(begin + i) / kPanelChannels]);
+    }
+  }
+}
+
+void pack_bf16(int64_t row, int64_t n, const float* x, BF16Panel* panels) {
+  for (int64_t begin = 0; begin < n; begin += kPanelChannels) {
+    const int64_t count = std::min(kPanelChannels, n - begin);
+    uint32_t pairs[kPanelChannels / 2] = {};
+    round_to_bf16(x + begin, count, reinterpret_cast<uint16_t*>(pairs));
+    BF16Panel& panel = panels[begin / kPanelChannels];
+    for (int64_t q = 0; q < kPanelChannels / 2; ++q) {
+      std::memcpy(panel.values[q][row % kPanelRows], pairs + q, sizeof(uint32_t));
+    }
   }
 }
 
@@ -103,13 +116,18 @@ void pack_channels(RowForm form, int64_t cols, int64_t row, int64_t channel, int
     quantize_int8_channels(x, channel, n, static_cast<Int8Chunk*>(packed) + row * int8_chunks(cols));
     return;
   }
-  for (int64_t i = 0; i < n; i += kPanelChannels) {
-    const int64_t count = std::min(kPanelChannels, n - i);
-    if (form == RowForm::kInt8Panels) {
-      pack_int8(row, count, x + i, panel_of<Int8Panel>(packed, cols, row, channel + i));
-    } else {
-      pack_bf16(row, count, x + i, panel_of<BF16Panel>(packed, cols, row, channel + i));
-    }
+  if (form == RowForm::kInt8Panels) {
+    pack_int8(row, n, x, panels_of<Int8Panel>(packed, cols, row, channel));
+  } else {
+    pack_bf16(row, n, x, panels_of<BF16Panel>(packed, cols, row, channel));
+  }
+}
+
+void copy_to_panels(int64_t cols, const Int8Chunk* from, int64_t row, void* packed) {
+  auto* panels = panels_of<Int8Panel>(packed, cols, row, 0);
+  for (int64_t i = 0; i < cols; i += kPanelChannels) {
+    copy_group(from[i / Int8Chunk::kChannels], i % Int8Chunk::kChannels, row % kPanelRows,
+               panels[i / kPanelChannels]);
   }
 }
 

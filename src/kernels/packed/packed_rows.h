@@ -50,6 +50,9 @@ void clear_padding(RowForm form, int64_t m, int64_t cols, void* packed);
 void pack_channels(RowForm form, int64_t cols, int64_t row, int64_t channel, int64_t n,
                    const float* x, void* packed);
 
+/// Copies a row of kInt8Rows to a row of kInt8Panels.
+void copy_to_panels(int64_t cols, const Int8Chunk* from, int64_t row, void* packed);
+
 /// C[i, n] = sum_k A[i, k] * W[n, k] for packed rows A, i < m, n < w.rows. `rows`, for kInt8Rows
 /// only, may choose the rows of A: row i is rows[i]. Single-threaded.
 void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* rows,

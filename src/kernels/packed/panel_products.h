@@ -14,4 +14,7 @@ void amx_panel_product(int64_t m, const BF16Panel* x, const WeightView& w, float
 void amx_panel_product_emulated(int64_t m, const BF16Panel* x, const WeightView& w, float* c,
                                 int64_t ldc);
 
+/// Nearest bfloat16, ties to even.
+void round_to_bf16(const float* x, int64_t n, uint16_t* out);
+
 }  // namespace dsv3::kernels
