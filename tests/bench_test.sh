@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 out=$work/out
 err=$work/err
 failures=0
-unset DSV3_KERNELS
+unset DSV3_ISA
 
 complain() {
   echo "FAILED: $1"
