@@ -69,8 +69,8 @@ out_has '^model_filename,.*,n_threads,.*,median_ts'
 
 # ---- where the time goes
 run 0 -m "$model" -p 16 -n 0 -r 1 --no-limits --profile
-out_has '^\| attention +\| +[0-9.]+ \| +[0-9.]+ % \|'
-out_has '^stories, pp16, .* a forward pass of [0-9.]+ ms'
+out_has '^\| attention +\| +[0-9.]+ \| +[0-9.]+ % \| +[0-9.]+ \|'
+out_has '^stories, pp16, .* a forward pass takes [0-9.]+ ms, '
 
 # ---- without a file
 for type in Q4_K_M F8_E4M3; do

@@ -9,6 +9,7 @@ namespace {
 struct State {
   std::thread::id thread;  // whose scopes count
   Op current = Op::kOther;
+  bool waiting = false;
   int64_t since = 0;
   Times times{};
 };
@@ -22,8 +23,15 @@ int64_t now() {
 
 void charge() {
   const int64_t time = now();
-  state.times[static_cast<size_t>(state.current)] += time - state.since;
+  const auto op = static_cast<size_t>(state.current);
+  state.times.all[op] += time - state.since;
+  if (state.waiting) state.times.waiting[op] += time - state.since;
   state.since = time;
+}
+
+bool is_measured() {
+  return internal::measuring.load(std::memory_order_acquire) &&
+         state.thread == std::this_thread::get_id();
 }
 
 }  // namespace
@@ -31,13 +39,17 @@ void charge() {
 std::atomic<bool> internal::measuring{false};
 
 Op internal::enter(Op op) {
-  if (!measuring.load(std::memory_order_acquire) || state.thread != std::this_thread::get_id()) {
-    return Op::kOther;
-  }
+  if (!is_measured()) return Op::kOther;
   charge();
   const Op outer = state.current;
   state.current = op;
   return outer;
+}
+
+void internal::wait(bool waiting) {
+  if (!is_measured()) return;
+  charge();
+  state.waiting = waiting;
 }
 
 void start() {
@@ -77,8 +89,6 @@ std::string_view op_name(Op op) {
       return "experts, rest";
     case Op::kHead:
       return "head";
-    case Op::kWait:
-      return "waiting for threads";
   }
   return "";
 }

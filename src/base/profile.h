@@ -22,14 +22,20 @@ enum class Op : uint8_t {
   kDown,         ///< of dense layers and experts, the weighted sum included
   kFeedForward,  ///< what is left of feed-forward networks: sorting tokens by expert
   kHead,
-  kWait,  ///< the calling thread has no task left and waits for the others
 };
-inline constexpr int kOps = static_cast<int>(Op::kWait) + 1;
+inline constexpr int kOps = static_cast<int>(Op::kHead) + 1;
 /// "attention", for people.
 std::string_view op_name(Op op);
 
 /// Nanoseconds by operator. A scope's time is without that of the scopes inside it.
-using Times = std::array<int64_t, kOps>;
+struct Times {
+  std::array<int64_t, kOps> all{};
+  /// Of these, those in which the measuring thread had no task left and waited for the others.
+  std::array<int64_t, kOps> waiting{};
+
+  int64_t of(Op op) const { return all[static_cast<size_t>(op)]; }
+  int64_t waiting_in(Op op) const { return waiting[static_cast<size_t>(op)]; }
+};
 
 /// Begins to measure the calling thread, from zero. One thread at a time.
 void start();
@@ -40,6 +46,8 @@ namespace internal {
 extern std::atomic<bool> measuring;
 /// From now on time belongs to `op`; returns what it belonged to.
 Op enter(Op op);
+/// From now on time is spent waiting, or no longer.
+void wait(bool waiting);
 }  // namespace internal
 
 class Scope {
@@ -56,6 +64,22 @@ class Scope {
  private:
   bool on_;
   Op outer_ = Op::kOther;
+};
+
+/// The wait for other threads, inside a scope of an operator.
+class Waiting {
+ public:
+  Waiting() : on_(internal::measuring.load(std::memory_order_relaxed)) {
+    if (on_) internal::wait(true);
+  }
+  ~Waiting() {
+    if (on_) internal::wait(false);
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  bool on_;
 };
 
 }  // namespace dsv3::profile

@@ -13,23 +13,21 @@ void spend(int milliseconds) {
   std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
 }
 
-int64_t of(const Times& times, Op op) { return times[static_cast<size_t>(op)]; }
-
 TEST(ProfileTest, TimeOfAnInnerScopeIsNotTheOuterOnes) {
   start();
   {
     const Scope outer(Op::kAttention);
     spend(2);
     {
-      const Scope inner(Op::kWait);
+      const Scope inner(Op::kRouter);
       spend(20);
     }
     spend(2);
   }
   const Times times = stop();
-  EXPECT_GE(of(times, Op::kAttention), 4'000'000);
-  EXPECT_GE(of(times, Op::kWait), 20'000'000);
-  EXPECT_EQ(of(times, Op::kHead), 0);
+  EXPECT_GE(times.of(Op::kAttention), 4'000'000);
+  EXPECT_GE(times.of(Op::kRouter), 20'000'000);
+  EXPECT_EQ(times.of(Op::kHead), 0);
 }
 
 TEST(ProfileTest, TimesAddUpToWhatHasPassed) {
@@ -42,10 +40,28 @@ TEST(ProfileTest, TimesAddUpToWhatHasPassed) {
   }
   const Times times = stop();
   const int64_t passed = std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count();
-  const int64_t sum = std::accumulate(times.begin(), times.end(), int64_t{0});
+  const int64_t sum = std::accumulate(times.all.begin(), times.all.end(), int64_t{0});
   EXPECT_GE(sum, 6'000'000);
   EXPECT_LE(sum, passed);
-  EXPECT_GE(of(times, Op::kOther), 3'000'000);
+  EXPECT_GE(times.of(Op::kOther), 3'000'000);
+}
+
+TEST(ProfileTest, WaitingIsAPartOfItsOperator) {
+  start();
+  {
+    const Scope scope(Op::kDown);
+    spend(2);
+    {
+      const Waiting waiting;
+      spend(5);
+    }
+    spend(2);
+  }
+  const Times times = stop();
+  EXPECT_GE(times.of(Op::kDown), 9'000'000);
+  EXPECT_GE(times.waiting_in(Op::kDown), 5'000'000);
+  EXPECT_LE(times.waiting_in(Op::kDown), times.of(Op::kDown) - 4'000'000);
+  EXPECT_EQ(times.waiting_in(Op::kOther), 0);
 }
 
 TEST(ProfileTest, OtherThreadsAndOtherTimesDoNotCount) {
@@ -56,8 +72,8 @@ TEST(ProfileTest, OtherThreadsAndOtherTimesDoNotCount) {
     spend(1);
   }).join();
   const Times times = stop();
-  EXPECT_EQ(of(times, Op::kDown), 0);
-  EXPECT_EQ(of(times, Op::kRouter), 0);
+  EXPECT_EQ(times.of(Op::kDown), 0);
+  EXPECT_EQ(times.of(Op::kRouter), 0);
 }
 
 TEST(ProfileTest, AScopeMayOutliveTheMeasurement) {
@@ -67,7 +83,7 @@ TEST(ProfileTest, AScopeMayOutliveTheMeasurement) {
     stop();
   }
   start();
-  EXPECT_EQ(of(stop(), Op::kRouter), 0);
+  EXPECT_EQ(stop().of(Op::kRouter), 0);
 }
 
 }  // namespace

@@ -117,7 +117,7 @@ void ThreadPool::run(int64_t n, void (*task)(void*, int64_t), void* context) {
   impl_->generation.fetch_add(1, std::memory_order_release);
   impl_->generation.notify_all();
   impl_->take_tasks();
-  const profile::Scope waiting(profile::Op::kWait);
+  const profile::Waiting waiting;
   const auto workers = static_cast<uint32_t>(impl_->workers.size());
   for (uint32_t done; (done = impl_->finished.load(std::memory_order_acquire)) != workers;) {
     wait_while_equal(impl_->finished, done);

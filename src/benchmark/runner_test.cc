@@ -50,7 +50,7 @@ TEST_F(RunnerTest, TheProfileCoversTheOperators) {
        {profile::Op::kEmbedding, profile::Op::kNorms, profile::Op::kQueries, profile::Op::kLatents,
         profile::Op::kAttention, profile::Op::kOutput, profile::Op::kRouter, profile::Op::kGateUp,
         profile::Op::kDown, profile::Op::kFeedForward, profile::Op::kHead}) {
-    EXPECT_GT((*m.profile)[static_cast<size_t>(op)], 0) << profile::op_name(op);
+    EXPECT_GT(m.profile->of(op), 0) << profile::op_name(op);
   }
 }
 

@@ -33,8 +33,17 @@ std::string short_parameters(int64_t n) {
   return n >= 1'000'000'000 ? fmt::format("{:.2f} B", x / 1e9) : fmt::format("{:.1f} M", x / 1e6);
 }
 
-double total(const profile::Times& times) {
+double total(const std::array<int64_t, profile::kOps>& times) {
   return static_cast<double>(std::accumulate(times.begin(), times.end(), int64_t{0}));
+}
+
+/// For JSON.
+Json by_name(const std::array<int64_t, profile::kOps>& times) {
+  Json json = Json::object();
+  for (size_t i = 0; i < times.size(); ++i) {
+    json[std::string(profile::op_name(static_cast<profile::Op>(i)))] = times[i];
+  }
+  return json;
 }
 
 class MarkdownReport : public BenchReport {
@@ -111,24 +120,26 @@ class MarkdownReport : public BenchReport {
   }
 
   static std::string profile_table(const BenchModel& model, const Measurement& m) {
-    const double all = total(*m.profile);
+    const profile::Times& times = *m.profile;
+    const double all = total(times.all);
+    const auto ms = [&](double ns) { return ns / 1e6 / static_cast<double>(m.passes); };
     std::string text = fmt::format(
-        "\n{}, {}, {} thread{}: a forward pass of {:.3f} ms\n\n"
-        "| {:<20} | {:>10} | {:>7} |\n| {:-<20} | {:->10}: | {:->6}: |\n",
-        model.name, m.what.name(), m.what.threads, m.what.threads == 1 ? "" : "s",
-        all / 1e6 / static_cast<double>(m.passes), "operator", "ms", "share", "", "", "");
-    text.replace(text.rfind("| ----------:"), 13, "| ---------:");
-    std::vector<std::pair<int64_t, profile::Op>> sorted;
-    for (int i = 0; i < profile::kOps; ++i) {
-      sorted.emplace_back((*m.profile)[static_cast<size_t>(i)], static_cast<profile::Op>(i));
-    }
+        "\n{}, {}, {} thread{}: a forward pass takes {:.3f} ms, {:.1f} % of it waiting for other "
+        "threads\n\n",
+        model.name, m.what.name(), m.what.threads, m.what.threads == 1 ? "" : "s", ms(all),
+        100 * total(times.waiting) / all);
+    text += fmt::format("| {:<14} | {:>9} | {:>7} | {:>11} |\n", "operator", "ms", "share",
+                        "waiting, ms");
+    text += fmt::format("| {:-<14} | {:->9} | {:->7} | {:->11} |\n", "", ":", ":", ":");
+    std::vector<profile::Op> sorted;
+    for (int i = 0; i < profile::kOps; ++i) sorted.push_back(static_cast<profile::Op>(i));
     std::stable_sort(sorted.begin(), sorted.end(),
-                     [](const auto& a, const auto& b) { return a.first > b.first; });
-    for (const auto& [ns, op] : sorted) {
-      const auto x = static_cast<double>(ns);
+                     [&](profile::Op a, profile::Op b) { return times.of(a) > times.of(b); });
+    for (const profile::Op op : sorted) {
+      const auto ns = static_cast<double>(times.of(op));
       if (ns == 0) continue;
-      text += fmt::format("| {:<20} | {:>10.3f} | {:>5.1f} % |\n", profile::op_name(op),
-                          x / 1e6 / static_cast<double>(m.passes), 100 * x / all);
+      text += fmt::format("| {:<14} | {:>9.3f} | {:>5.1f} % | {:>11.3f} |\n", profile::op_name(op),
+                          ms(ns), 100 * ns / all, ms(static_cast<double>(times.waiting_in(op))));
     }
     return text;
   }
@@ -205,11 +216,8 @@ class JsonReport : public BenchReport {
   void add(const BenchModel& model, const Measurement& m, const Limits* limits) override {
     Json result = result_json(model, m, limits);
     if (m.profile) {
-      for (int i = 0; i < profile::kOps; ++i) {
-        const auto op = static_cast<profile::Op>(i);
-        result["profile_ns"][std::string(profile::op_name(op))] =
-            (*m.profile)[static_cast<size_t>(i)];
-      }
+      result["profile_ns"] = by_name(m.profile->all);
+      result["profile_waiting_ns"] = by_name(m.profile->waiting);
     }
     json_["results"].push_back(std::move(result));
   }
