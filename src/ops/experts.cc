@@ -111,16 +111,16 @@ class Inputs {
  private:
   void lay_out(std::span<Job> jobs, bool keep_hidden, Arena& arena) {
     quantised_ = {};
-    all_rows_ = {};
+    int8_rows_ = bf16_rows_ = {};
     for (Job& job : jobs) {
       const MlpWeights& w = *job.weights;
       job.gate_in = input(job, w.gate_proj, arena);
-      job.up_in = row_form(activations_, w.gate_proj.weight.dtype(), job.size()) ==
-                              row_form(activations_, w.up_proj.weight.dtype(), job.size()) &&
+      job.up_in = row_form(activations_, w.gate_proj, job.size()) ==
+                              row_form(activations_, w.up_proj, job.size()) &&
                           w.gate_proj.is_fp8() == w.up_proj.is_fp8()
                       ? job.gate_in
                       : input(job, w.up_proj, arena);
-      const RowForm form = row_form(activations_, w.down_proj.weight.dtype(), job.size());
+      const RowForm form = row_form(activations_, w.down_proj, job.size());
       const int64_t intermediate = w.intermediate_size();
       job.hidden = {};
       if (form == RowForm::kFloat32 || keep_hidden) job.hidden = arena.matrix(job.size(), intermediate);
@@ -129,27 +129,32 @@ class Inputs {
     }
   }
 
-  // Rows that jobs share are made once: x itself, x rounded to FP8, and rows of 8-bit integers.
-  // Panels are made for each job.
+  // Rows that jobs share are made once: x itself, x rounded to FP8, and rows of 8-bit integers and
+  // bfloat16. Panels are made for each job, those of 8-bit integers out of the rows.
   PackedRows input(const Job& job, const LinearWeight& w, Arena& arena) {
-    const RowForm form = row_form(activations_, w.weight.dtype(), job.size());
+    const RowForm form = row_form(activations_, w, job.size());
     if (form == RowForm::kFloat32) {
       const bool fp8 = rounds_to_fp8(activations_) && w.is_fp8();
       if (fp8 && quantised_.rows == 0) quantised_ = arena.matrix(x_.rows, x_.cols);
       return {fp8 ? quantised_ : x_, job.size(), job.tokens.data()};
     }
-    if (form != RowForm::kBF16Panels && all_rows_.size() == 0) {
-      all_rows_ = arena.packed(RowForm::kInt8Rows, x_.rows, x_.cols);
+    PackedRows* all = form == RowForm::kBF16Rows     ? &bf16_rows_
+                      : form != RowForm::kBF16Panels ? &int8_rows_
+                                                     : nullptr;
+    if (all != nullptr && all->size() == 0) {
+      const RowForm row_major = all == &bf16_rows_ ? RowForm::kBF16Rows : RowForm::kInt8Rows;
+      *all = arena.packed(row_major, x_.rows, x_.cols);
     }
-    if (form == RowForm::kInt8Rows) return all_rows_.choose(job.size(), job.tokens.data());
+    if (kernels::is_row_major(form)) return all->choose(job.size(), job.tokens.data());
     return arena.packed(form, job.size(), x_.cols);
   }
 
   void fill(std::span<Job> jobs) const {
-    if (all_rows_.size() > 0) {
-      all_rows_.clear_padding();
+    for (const PackedRows* all : {&int8_rows_, &bf16_rows_}) {
+      if (all->size() == 0) continue;
+      all->clear_padding();
       thread_pool().parallel_for(x_.rows,
-                                 [&](int64_t t) { all_rows_.store(t, 0, x_.cols, x_.row(t)); });
+                                 [&](int64_t t) { all->store(t, 0, x_.cols, x_.row(t)); });
     }
     struct Part {
       const PackedRows* panels;
@@ -173,7 +178,7 @@ class Inputs {
       const auto& [panels, tokens, begin, end] = parts[p];
       for (int64_t i = begin; i < end; ++i) {
         if (panels->form() == RowForm::kInt8Panels) {
-          panels->copy_row(i, all_rows_, tokens[i]);
+          panels->copy_row(i, int8_rows_, tokens[i]);
         } else {
           panels->store(i, 0, x_.cols, x_.row(tokens[i]));
         }
@@ -184,7 +189,8 @@ class Inputs {
   Matrix x_;
   Activations activations_;
   Matrix quantised_;      // x rounded to FP8 and back
-  PackedRows all_rows_;  // x as 8-bit rows
+  PackedRows int8_rows_;  // x as rows of 8-bit integers
+  PackedRows bf16_rows_;  // and of bfloat16
 };
 
 void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,

@@ -59,7 +59,7 @@ void linear(Matrix x, const LinearWeight& w, Matrix y, Activations activations) 
     x = q;
   }
   PackedRows rows(x, x.rows, nullptr);
-  const kernels::RowForm form = row_form(activations, view.format, x.rows);
+  const kernels::RowForm form = row_form(activations, w, x.rows);
   if (form != kernels::RowForm::kFloat32) {
     rows = PackedRows(form, x.rows, x.cols,
                       packed.get_bytes(kernels::packed_bytes(form, x.rows, x.cols)));

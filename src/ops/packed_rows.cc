@@ -2,8 +2,8 @@
 
 namespace dsv3::ops {
 
-kernels::RowForm row_form(Activations activations, DType weights, int64_t m) {
-  return activations == Activations::kFast ? kernels::row_form(weights, m)
+kernels::RowForm row_form(Activations activations, const LinearWeight& w, int64_t m) {
+  return activations == Activations::kFast ? kernels::row_form(w.view(), m)
                                            : kernels::RowForm::kFloat32;
 }
 

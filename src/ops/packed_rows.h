@@ -9,8 +9,8 @@
 
 namespace dsv3::ops {
 
-/// The form in which m rows of activations meet weights of a type.
-kernels::RowForm row_form(Activations activations, DType weights, int64_t m);
+/// The form in which m rows of activations meet weights.
+kernels::RowForm row_form(Activations activations, const LinearWeight& w, int64_t m);
 
 /// Rows of activations as products with weights take them. A view: the memory is the caller's.
 class PackedRows {
@@ -39,7 +39,7 @@ class PackedRows {
                                 from_row * kernels::int8_chunks(cols_),
                             row, memory_);
   }
-  /// The same memory in another order: row i is rows[i]. For kInt8Rows.
+  /// The same memory in another order: row i is rows[i]. For row-major forms.
   PackedRows choose(int64_t m, const int32_t* rows) const;
 
   /// C[i, n] = sum_k A[i, k] * W[n, k]. By the calling thread alone.

@@ -262,7 +262,9 @@ BF16Rows bf16_rows(const WeightView& w, int64_t whole_rows, uint16_t* room, floa
   if (w.format == DType::kBF16 && w.cols == stride && w.rows % whole_rows == 0) {
     return {static_cast<const uint16_t*>(w.data), w.row_stride, blocks};
   }
-  for (int64_t r = 0; r < w.rows; ++r) {
+  const bool unpacked = is_block_format(w.format) && current_features().avx512_bf16 &&
+                        unpack_bf16(w, stride, room);
+  for (int64_t r = 0; r < w.rows && !unpacked; ++r) {
     uint16_t* to = room + r * stride;
     if (w.format == DType::kBF16) {
       std::memcpy(to, w.row(r), static_cast<size_t>(w.cols) * sizeof(uint16_t));

@@ -17,6 +17,7 @@ constexpr int64_t kPanelFrom = 5;
 // Up to this many rows integer products are faster than decoding to float32, where there is no VNNI.
 constexpr int64_t kInt8RowsTo = 8;
 
+int64_t bf16_row_stride(int64_t cols) { return (cols + 63) / 64 * 64; }
 int64_t panel_channels(int64_t cols) { return (cols + kPanelChannels - 1) / kPanelChannels; }
 int64_t panel_rows(int64_t m) { return (m + kPanelRows - 1) / kPanelRows; }
 
@@ -63,17 +64,22 @@ void pack_bf16(int64_t row, int64_t n, const float* x, BF16Panel* panels) {
 
 }  // namespace
 
-RowForm row_form(DType weights, int64_t m) {
+RowForm row_form(const WeightView& w, int64_t m) {
   const Features& features = current_features();
-  const bool bf16 = features.amx_bf16 || features.avx512_bf16;
-  if (is_block_format(weights)) {
+  if (is_block_format(w.format)) {
     if (m < kPanelFrom) return RowForm::kInt8Rows;
     if (features.amx_bf16) return RowForm::kBF16Panels;
     if (features.avx512_vnni) return RowForm::kInt8Panels;
     return m <= kInt8RowsTo ? RowForm::kInt8Rows : RowForm::kFloat32;
   }
-  const bool rounds = weights == DType::kBF16 || weights == DType::kF8E4M3;
-  return rounds && bf16 && m >= kPanelFrom ? RowForm::kBF16Panels : RowForm::kFloat32;
+  const bool fp8 = w.format == DType::kF8E4M3;
+  if (!features.avx512_bf16 || (w.format != DType::kBF16 && !fp8)) return RowForm::kFloat32;
+  if (m >= kPanelFrom) return RowForm::kBF16Panels;
+  // One row of float32 times BF16 weights goes at the speed of memory already.
+  if (!fp8 && m == 1) return RowForm::kFloat32;
+  // avx512_vnni stands for the instruction set's later additions, VBMI among them.
+  const bool fits = features.avx512_vnni && (!fp8 || w.block_cols % 64 == 0);
+  return fits ? RowForm::kBF16Rows : RowForm::kFloat32;
 }
 
 size_t packed_bytes(RowForm form, int64_t m, int64_t cols) {
@@ -82,6 +88,8 @@ size_t packed_bytes(RowForm form, int64_t m, int64_t cols) {
       return 0;
     case RowForm::kInt8Rows:
       return static_cast<size_t>(m * int8_chunks(cols)) * sizeof(Int8Chunk);
+    case RowForm::kBF16Rows:
+      return static_cast<size_t>(m * bf16_row_stride(cols)) * sizeof(uint16_t);
     case RowForm::kInt8Panels:
       return static_cast<size_t>(panel_rows(m) * panel_channels(cols)) * sizeof(Int8Panel);
     case RowForm::kBF16Panels:
@@ -100,6 +108,12 @@ void clear_padding(RowForm form, int64_t m, int64_t cols, void* packed) {
     for (int64_t row = 0; row < m; ++row) {
       std::memset(bytes + (row + 1) * row_bytes - sizeof(Int8Chunk), 0, sizeof(Int8Chunk));
     }
+  } else if (form == RowForm::kBF16Rows) {
+    for (int64_t row = 0; row < m; ++row) {
+      const int64_t stride = bf16_row_stride(cols);
+      std::fill(static_cast<uint16_t*>(packed) + row * stride + cols,
+                static_cast<uint16_t*>(packed) + (row + 1) * stride, uint16_t{0});
+    }
   } else if (form != RowForm::kFloat32) {
     if (m % kPanelRows != 0) std::memset(bytes + all - row_bytes, 0, row_bytes);
     if (form == RowForm::kBF16Panels && cols % kPanelChannels != 0) {
@@ -116,7 +130,9 @@ void pack_channels(RowForm form, int64_t cols, int64_t row, int64_t channel, int
     quantize_int8_channels(x, channel, n, static_cast<Int8Chunk*>(packed) + row * int8_chunks(cols));
     return;
   }
-  if (form == RowForm::kInt8Panels) {
+  if (form == RowForm::kBF16Rows) {
+    round_to_bf16(x, n, static_cast<uint16_t*>(packed) + row * bf16_row_stride(cols) + channel);
+  } else if (form == RowForm::kInt8Panels) {
     pack_int8(row, n, x, panels_of<Int8Panel>(packed, cols, row, channel));
   } else {
     pack_bf16(row, n, x, panels_of<BF16Panel>(packed, cols, row, channel));
@@ -138,6 +154,9 @@ void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* 
       fail("rows of float32 are not packed");
     case RowForm::kInt8Rows:
       return gemm_nt_int8(m, {static_cast<const Int8Chunk*>(packed), rows}, w, c, ldc);
+    case RowForm::kBF16Rows:
+      return bf16_rows_product(m, static_cast<const uint16_t*>(packed), bf16_row_stride(w.cols), rows,
+                               w, c, ldc);
     case RowForm::kInt8Panels:
       return int8_panel_product(m, static_cast<const Int8Panel*>(packed), w, c, ldc);
     case RowForm::kBF16Panels:

@@ -15,6 +15,7 @@ namespace dsv3::kernels {
 enum class RowForm : uint8_t {
   kFloat32,     ///< not rounded; products by gemm_nt
   kInt8Rows,    ///< Int8Chunk, one row after the other: few rows
+  kBF16Rows,    ///< bfloat16, filled up with zeros to a multiple of 64: few rows (AVX-512 BF16)
   kInt8Panels,  ///< Int8Panel: many rows (AVX-512 VNNI)
   kBF16Panels,  ///< BF16Panel: many rows (AVX-512 BF16, AMX)
 };
@@ -35,9 +36,14 @@ struct alignas(64) BF16Panel {
   uint16_t values[kPanelChannels / 2][kPanelRows][2];  ///< channel 2 q + i of row r: [q][r][i]
 };
 
+/// Whether rows of this form are stored one after the other, so that products may choose among them.
+constexpr bool is_row_major(RowForm form) {
+  return form == RowForm::kInt8Rows || form == RowForm::kBF16Rows;
+}
+
 /// The fastest form for products of m rows with weights of a format on this processor, as
-/// force_variant() lets it be used.
-RowForm row_form(DType weights, int64_t m);
+/// force_variant() lets it be used. `w` matters by its format and scale blocks.
+RowForm row_form(const WeightView& w, int64_t m);
 
 /// Bytes of m rows of `cols` channels. 0 for kFloat32.
 size_t packed_bytes(RowForm form, int64_t m, int64_t cols);
@@ -53,8 +59,8 @@ void pack_channels(RowForm form, int64_t cols, int64_t row, int64_t channel, int
 /// Copies a row of kInt8Rows to a row of kInt8Panels.
 void copy_to_panels(int64_t cols, const Int8Chunk* from, int64_t row, void* packed);
 
-/// C[i, n] = sum_k A[i, k] * W[n, k] for packed rows A, i < m, n < w.rows. `rows`, for kInt8Rows
-/// only, may choose the rows of A: row i is rows[i]. Single-threaded.
+/// C[i, n] = sum_k A[i, k] * W[n, k] for packed rows A, i < m, n < w.rows. `rows`, for row-major
+/// forms only, may choose the rows of A: row i is rows[i]. Single-threaded.
 void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* rows,
                     const WeightView& w, float* c, int64_t ldc);
 
