@@ -12,10 +12,9 @@
 namespace dsv3::kernels {
 namespace {
 
-// From this many rows on a panel, which always computes 16, is faster than rows one by one.
-constexpr int64_t kPanelFrom = 5;
-// Up to this many rows integer products are faster than decoding to float32, where there is no VNNI.
-constexpr int64_t kInt8RowsTo = 8;
+// Up to this many rows their products one by one are faster than a panel, which always computes 16,
+// and than decoding weights to float32.
+constexpr int64_t kFewRows = 8;
 
 int64_t bf16_row_stride(int64_t cols) { return (cols + 63) / 64 * 64; }
 int64_t panel_channels(int64_t cols) { return (cols + kPanelChannels - 1) / kPanelChannels; }
@@ -67,14 +66,13 @@ void pack_bf16(int64_t row, int64_t n, const float* x, BF16Panel* panels) {
 RowForm row_form(const WeightView& w, int64_t m) {
   const Features& features = current_features();
   if (is_block_format(w.format)) {
-    if (m < kPanelFrom) return RowForm::kInt8Rows;
+    if (m <= kFewRows) return RowForm::kInt8Rows;
     if (features.amx_bf16) return RowForm::kBF16Panels;
-    if (features.avx512_vnni) return RowForm::kInt8Panels;
-    return m <= kInt8RowsTo ? RowForm::kInt8Rows : RowForm::kFloat32;
+    return features.avx512_vnni ? RowForm::kInt8Panels : RowForm::kFloat32;
   }
   const bool fp8 = w.format == DType::kF8E4M3;
   if (!features.avx512_bf16 || (w.format != DType::kBF16 && !fp8)) return RowForm::kFloat32;
-  if (m >= kPanelFrom) return RowForm::kBF16Panels;
+  if (m > kFewRows) return RowForm::kBF16Panels;
   // One row of float32 times BF16 weights goes at the speed of memory already.
   if (!fp8 && m == 1) return RowForm::kFloat32;
   // avx512_vnni stands for the instruction set's later additions, VBMI among them.
