@@ -138,9 +138,9 @@ class Inputs {
       if (fp8 && quantised_.rows == 0) quantised_ = arena.matrix(x_.rows, x_.cols);
       return {fp8 ? quantised_ : x_, job.size(), job.tokens.data()};
     }
-    PackedRows* all = form == RowForm::kBF16Rows     ? &bf16_rows_
-                      : form != RowForm::kBF16Panels ? &int8_rows_
-                                                     : nullptr;
+    PackedRows* all = nullptr;
+    if (form == RowForm::kBF16Rows) all = &bf16_rows_;
+    if (form == RowForm::kInt8Rows || form == RowForm::kInt8Panels) all = &int8_rows_;
     if (all != nullptr && all->size() == 0) {
       const RowForm row_major = all == &bf16_rows_ ? RowForm::kBF16Rows : RowForm::kInt8Rows;
       *all = arena.packed(row_major, x_.rows, x_.cols);
@@ -163,7 +163,7 @@ class Inputs {
     };
     std::vector<Part> parts;
     const auto add = [&](const PackedRows& panels, const int32_t* tokens) {
-      if (panels.form() != RowForm::kInt8Panels && panels.form() != RowForm::kBF16Panels) return;
+      if (panels.form() == RowForm::kFloat32 || kernels::is_row_major(panels.form())) return;
       panels.clear_padding();
       for (int64_t i = 0; i < panels.size(); i += kernels::kPanelRows) {
         parts.push_back({&panels, tokens, i, std::min(panels.size(), i + kernels::kPanelRows)});

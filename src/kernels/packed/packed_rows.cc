@@ -61,6 +61,12 @@ void pack_bf16(int64_t row, int64_t n, const float* x, BF16Panel* panels) {
   }
 }
 
+void pack_f32(int64_t row, int64_t n, const float* x, F32Panel* panels) {
+  for (int64_t i = 0; i < n; ++i) {
+    panels[i / kPanelChannels].values[i % kPanelChannels][row % kPanelRows] = x[i];
+  }
+}
+
 }  // namespace
 
 RowForm row_form(const WeightView& w, int64_t m) {
@@ -68,10 +74,12 @@ RowForm row_form(const WeightView& w, int64_t m) {
   if (is_block_format(w.format)) {
     if (m <= kFewRows) return RowForm::kInt8Rows;
     if (features.amx_bf16) return RowForm::kBF16Panels;
-    return features.avx512_vnni ? RowForm::kInt8Panels : RowForm::kFloat32;
+    return features.avx512_vnni ? RowForm::kInt8Panels : RowForm::kF32Panels;
   }
   const bool fp8 = w.format == DType::kF8E4M3;
-  if (!features.avx512_bf16 || (w.format != DType::kBF16 && !fp8)) return RowForm::kFloat32;
+  if (!features.avx512_bf16 || (w.format != DType::kBF16 && !fp8)) {
+    return m <= kFewRows ? RowForm::kFloat32 : RowForm::kF32Panels;
+  }
   if (m > kFewRows) return RowForm::kBF16Panels;
   // One row of float32 times BF16 weights goes at the speed of memory already.
   if (!fp8 && m == 1) return RowForm::kFloat32;
@@ -92,6 +100,8 @@ size_t packed_bytes(RowForm form, int64_t m, int64_t cols) {
       return static_cast<size_t>(panel_rows(m) * panel_channels(cols)) * sizeof(Int8Panel);
     case RowForm::kBF16Panels:
       return static_cast<size_t>(panel_rows(m) * panel_channels(cols)) * sizeof(BF16Panel);
+    case RowForm::kF32Panels:
+      return static_cast<size_t>(panel_rows(m) * panel_channels(cols)) * sizeof(F32Panel);
   }
   return 0;
 }
@@ -132,6 +142,8 @@ void pack_channels(RowForm form, int64_t cols, int64_t row, int64_t channel, int
     round_to_bf16(x, n, static_cast<uint16_t*>(packed) + row * bf16_row_stride(cols) + channel);
   } else if (form == RowForm::kInt8Panels) {
     pack_int8(row, n, x, panels_of<Int8Panel>(packed, cols, row, channel));
+  } else if (form == RowForm::kF32Panels) {
+    pack_f32(row, n, x, panels_of<F32Panel>(packed, cols, row, channel));
   } else {
     pack_bf16(row, n, x, panels_of<BF16Panel>(packed, cols, row, channel));
   }
@@ -157,6 +169,8 @@ void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* 
                                w, c, ldc);
     case RowForm::kInt8Panels:
       return int8_panel_product(m, static_cast<const Int8Panel*>(packed), w, c, ldc);
+    case RowForm::kF32Panels:
+      return f32_panel_product(m, static_cast<const F32Panel*>(packed), w, c, ldc);
     case RowForm::kBF16Panels:
       if (current_features().amx_bf16) {
         return amx_panel_product(m, static_cast<const BF16Panel*>(packed), w, c, ldc);

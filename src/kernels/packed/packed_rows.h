@@ -13,11 +13,12 @@ namespace dsv3::kernels {
 
 /// In what form.
 enum class RowForm : uint8_t {
-  kFloat32,     ///< not rounded; products by gemm_nt
+  kFloat32,     ///< not rounded, not packed; products by gemm_nt
   kInt8Rows,    ///< Int8Chunk, one row after the other: few rows
   kBF16Rows,    ///< bfloat16, filled up with zeros to a multiple of 64: few rows (AVX-512 BF16)
   kInt8Panels,  ///< Int8Panel: many rows (AVX-512 VNNI)
   kBF16Panels,  ///< BF16Panel: many rows (AVX-512 BF16, AMX)
+  kF32Panels,   ///< F32Panel: many rows, not rounded
 };
 
 /// Rows that lie side by side in a panel, and channels of a panel.
@@ -34,6 +35,11 @@ struct alignas(64) Int8Panel {
 /// 32 channels of 16 rows as bfloat16.
 struct alignas(64) BF16Panel {
   uint16_t values[kPanelChannels / 2][kPanelRows][2];  ///< channel 2 q + i of row r: [q][r][i]
+};
+
+/// 32 channels of 16 rows as they are.
+struct alignas(64) F32Panel {
+  float values[kPanelChannels][kPanelRows];
 };
 
 /// Whether rows of this form are stored one after the other, so that products may choose among them.

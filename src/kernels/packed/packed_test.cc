@@ -65,7 +65,7 @@ std::vector<float> expected(RowForm form, int64_t m, const std::vector<float>& x
     std::vector<float> row(x.begin() + i * k, x.begin() + (i + 1) * k);
     if (is_bf16(form)) {
       for (float& v : row) v = rounded(v);
-    } else {
+    } else if (form != RowForm::kF32Panels) {
       std::vector<Int8Chunk> chunks(int8_chunks(k));
       quantize_int8_channels_ref(row.data(), 0, k, chunks.data());
       for (int64_t q = 0; q < k; ++q) row[q] = chunks[q / 256].codes[q % 256] * chunks[q / 256].scale[q % 256 / 16];
@@ -172,11 +172,12 @@ TEST(AmxProducts, InEmulatedTiles) {
 TEST(RowForm, FollowsTheProcessor) {
   for (const std::string& variant : available_variants()) {
     force_variant(variant);
-    EXPECT_EQ(row_form({.format = DType::kF32}, 512), RowForm::kFloat32);
+    EXPECT_EQ(row_form({.format = DType::kF32}, 512), RowForm::kF32Panels);
+    EXPECT_EQ(row_form({.format = DType::kF32}, 1), RowForm::kFloat32);
     EXPECT_EQ(row_form({.format = DType::kQ4_K}, 1), RowForm::kInt8Rows);
     EXPECT_EQ(row_form({.format = DType::kQ4_K}, 512) == RowForm::kBF16Panels, variant == "amx");
     const bool avx512 = variant == "amx" || variant == "avx512";
-    EXPECT_TRUE(avx512 || row_form({.format = DType::kBF16}, 512) == RowForm::kFloat32);
+    EXPECT_TRUE(avx512 || row_form({.format = DType::kBF16}, 512) == RowForm::kF32Panels);
   }
   force_variant("");
 }

@@ -8,9 +8,10 @@ namespace dsv3::kernels {
 /// weight is broadcast to them, so that no sum needs to be taken over the lanes of a vector.
 void int8_panel_product(int64_t m, const Int8Panel* x, const WeightView& w, float* c, int64_t ldc);
 void bf16_panel_product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc);
-/// The same with AMX tiles.
+void f32_panel_product(int64_t m, const F32Panel* x, const WeightView& w, float* c, int64_t ldc);
+/// With AMX tiles.
 void amx_panel_product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc);
-/// The same with tiles in software, for tests where there is no AMX.
+/// With tiles in software, for tests where there is no AMX.
 void amx_panel_product_emulated(int64_t m, const BF16Panel* x, const WeightView& w, float* c,
                                 int64_t ldc);
 
