@@ -49,27 +49,29 @@ HWY_INLINE ScaleIndices scale_indices(int v) {
   return hn::SetTableIndices(F(), index);
 }
 
+#if HWY_MAX_BYTES >= 64
+
+using ChunkCodes = Codes256;
+template <class Block>
+HWY_INLINE void load_codes(const Block* b, ChunkCodes& out) {
+  chunk_codes(b, out);
+}
+
+#else
+
 struct ChunkCodes {
   VU8 v[kCodeVectors];
 };
 template <class Block, int g = 0>
 HWY_INLINE void load_codes(const Block* b, ChunkCodes& out) {
   if constexpr (g < 8) {
-    if constexpr (kBytes == 64) {
-#if HWY_MAX_BYTES >= 64
-      const Codes32 low = Unpack<Block>::template codes<g>(b), high = Unpack<Block>::template codes<g + 1>(b);
-      out.v[g / 2] = hn::Combine(U8(), high.v[0], low.v[0]);
-#endif
-      load_codes<Block, g + 2>(b, out);
-    } else {
-#if HWY_MAX_BYTES < 64
-      const Codes32 codes = Unpack<Block>::template codes<g>(b);
-      for (int i = 0; i < kParts; ++i) out.v[g * kParts + i] = codes.v[i];
-#endif
-      load_codes<Block, g + 1>(b, out);
-    }
+    const Codes32 codes = Unpack<Block>::template codes<g>(b);
+    for (int i = 0; i < kParts; ++i) out.v[g * kParts + i] = codes.v[i];
+    load_codes<Block, g + 1>(b, out);
   }
 }
+
+#endif
 
 // One row of W times the M rows x of A. `end`: of what is read of W after it.
 template <class Block, int M>

@@ -379,6 +379,86 @@ struct Unpack<formats::BlockQ2_K> : UnpackBlocks256<formats::BlockQ2_K> {
   }
 };
 
+#if HWY_MAX_BYTES >= 64
+
+// All codes of a chunk in vectors of 64, two groups of 32 in each.
+using B64 = hn::CappedTag<uint8_t, 64>;
+using VB64 = hn::Vec<B64>;
+struct Codes256 {
+  VB64 v[4];
+};
+
+template <class Block, int v = 0>
+HWY_INLINE void chunk_codes(const Block* b, Codes256& out) {
+  if constexpr (v < 4) {
+    using Format = Unpack<Block>;
+    const Codes32 low = Format::template codes<2 * v>(b), high = Format::template codes<2 * v + 1>(b);
+    out.v[v] = hn::Combine(B64(), high.v[0], low.v[0]);
+    chunk_codes<Block, v + 1>(b, out);
+  }
+}
+
+HWY_INLINE void chunk_codes(const formats::BlockQ8_0* b, Codes256& out) {
+  for (int v = 0; v < 4; ++v) {
+    out.v[v] = hn::Combine(B64(), hn::LoadU(B32(), reinterpret_cast<const uint8_t*>(b[2 * v + 1].q.data())),
+                           hn::LoadU(B32(), reinterpret_cast<const uint8_t*>(b[2 * v].q.data())));
+  }
+}
+
+// The formats that most weights are in, with fewer operations: 64 bytes of nibbles at a time.
+HWY_INLINE VB64 low_nibbles(VB64 v) { return hn::And(v, hn::Set(B64(), 0xF)); }
+HWY_INLINE VB64 high_nibbles(VB64 v) {
+  const hn::Repartition<uint16_t, B64> d16;
+  return low_nibbles(hn::BitCast(B64(), hn::ShiftRight<4>(hn::BitCast(d16, v))));
+}
+// The same 32 bytes twice; then shifted left by kLow bits in the first and kHigh in the second half
+// (right, if negative). What bits leave a byte for its neighbour has to be masked.
+HWY_INLINE VB64 same_halves(const uint8_t* p) {
+  const VB32 v = hn::LoadU(B32(), p);
+  return hn::Combine(B64(), v, v);
+}
+template <int kLow, int kHigh>
+HWY_INLINE VB64 shift_halves(VB64 v) {
+  const hn::Repartition<uint16_t, B64> d16;
+  const hn::Half<decltype(d16)> half;
+  constexpr bool kRight = kLow < 0 || kHigh < 0;
+  const auto count = hn::Combine(d16, hn::Set(half, kHigh < 0 ? -kHigh : kHigh), hn::Set(half, kLow < 0 ? -kLow : kLow));
+  const auto wide = hn::BitCast(d16, v);
+  return hn::BitCast(B64(), kRight ? hn::Shr(wide, count) : hn::Shl(wide, count));
+}
+
+// Bytes q[32 c + i] have the groups 2 c and 2 c + 1 in their halves.
+template <class Block>
+HWY_INLINE void nibble_pairs(const Block* b, Codes256& out) {
+  const B64 d;
+  for (int i = 0; i < 2; ++i) {
+    const VB64 q = hn::LoadU(d, b->q.data() + 64 * i);
+    const VB64 low = low_nibbles(q), high = high_nibbles(q);
+    out.v[2 * i] = hn::ConcatLowerLower(d, high, low);
+    out.v[2 * i + 1] = hn::ConcatUpperUpper(d, high, low);
+  }
+}
+HWY_INLINE void chunk_codes(const formats::BlockQ4_K* b, Codes256& out) { nibble_pairs(b, out); }
+HWY_INLINE void chunk_codes(const formats::BlockQ5_K* b, Codes256& out) {
+  nibble_pairs(b, out);
+  const VB64 fifth = same_halves(b->q4.data()), bit = hn::Set(B64(), 16);
+  // Bit g of a byte belongs to group g; the fifth bit of a code is worth 16.
+  out.v[0] = hn::OrAnd(out.v[0], shift_halves<4, 3>(fifth), bit);
+  out.v[1] = hn::OrAnd(out.v[1], shift_halves<2, 1>(fifth), bit);
+  out.v[2] = hn::OrAnd(out.v[2], shift_halves<0, -1>(fifth), bit);
+  out.v[3] = hn::OrAnd(out.v[3], shift_halves<-2, -3>(fifth), bit);
+}
+HWY_INLINE void chunk_codes(const formats::BlockQ6_K* b, Codes256& out) {
+  const VB64 upper = hn::Set(B64(), 0x30);
+  for (int h = 0; h < 2; ++h) {
+    const VB64 q = hn::LoadU(B64(), b->q.data() + 64 * h), q4 = same_halves(b->q4.data() + 32 * h);
+    out.v[2 * h] = hn::OrAnd(low_nibbles(q), shift_halves<4, 2>(q4), upper);
+    out.v[2 * h + 1] = hn::OrAnd(high_nibbles(q), shift_halves<0, -2>(q4), upper);
+  }
+}
+
+#endif  // HWY_MAX_BYTES >= 64
+
 // Calls f with the block type of a block format; returns false for other formats.
 template <class Fn>
 HWY_INLINE bool with_block(DType format, Fn&& f) {

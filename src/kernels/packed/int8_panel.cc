@@ -46,30 +46,32 @@ struct Unpacked {
   int64_t cols, stride, groups;
 };
 
-template <class Block, int v = 0>
-HWY_INLINE void unpack_codes(const Block* b, int8_t* codes, __m512i& sums) {
-  if constexpr (v < 4) {
-    using Format = Unpack<Block>;
-    const Codes32 low = Format::template codes<2 * v>(b), high = Format::template codes<2 * v + 1>(b);
-    VU8 u = hn::Combine(U8(), high.v[0], low.v[0]);
-    if constexpr (Format::kOffset != 0) u = hn::Sub(u, hn::Set(U8(), Format::kOffset));
+// Stores the codes of a chunk; the sums of each 16 of them.
+template <class Block>
+HWY_INLINE __m512i unpack_codes(const Block* b, int8_t* codes) {
+  constexpr int kOffset = Unpack<Block>::kOffset;
+  const __m512i spread = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+  Codes256 unsigned_codes;
+  chunk_codes(b, unsigned_codes);
+  __m512i sums = _mm512_setzero_si512();
+  for (int v = 0; v < 4; ++v) {
+    VU8 u = unsigned_codes.v[v];
+    if constexpr (kOffset != 0) u = hn::Sub(u, hn::Set(U8(), kOffset));
     const VI8 s = hn::BitCast(I8(), u);
     hn::StoreU(s, I8(), codes + 64 * v);
     // The sums of four codes a lane, then of the four lanes of each 16 codes.
     __m512i sum = dot4(hn::Zero(I32()), hn::Set(U8(), 1), s).raw;
     sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_BADC));
     sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_CDAB));
-    const __m512i spread = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
     sums = _mm512_mask_permutexvar_epi32(sums, static_cast<__mmask16>(0xF << 4 * v), spread, sum);
-    unpack_codes<Block, v + 1>(b, codes, sums);
   }
+  return sums;
 }
 
 template <class Block>
 HWY_INLINE void unpack_chunk(const Block* b, int64_t row, int64_t chunk, const Unpacked& to) {
   using Format = Unpack<Block>;
-  __m512i sums = _mm512_setzero_si512();
-  unpack_codes<Block>(b, to.codes + row * to.stride + chunk * 256, sums);
+  __m512i sums = unpack_codes(b, to.codes + row * to.stride + chunk * 256);
   if constexpr (Format::kGroup == 32) {
     sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32(sums, _MM_PERM_CDAB));
   }
