@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 out=$work/out
 err=$work/err
 failures=0
-unset DSV3_KERNELS
+unset DSV3_ISA
 
 complain() {
   echo "FAILED: $1"
@@ -108,9 +108,16 @@ run 0 generate "$model" -p "- a list" --greedy -n 2 --presence-penalty -0.5
 run 0 generate "$model" -p "Once upon a time" --greedy --stop "little" --echo
 [ "$(cat "$out")" = "Once upon a time, there was a " ] || complain "$command: text does not end before the stop string"
 for variant in avx512 avx2 sse4 scalar; do
-  DSV3_KERNELS=$variant "$dsv3" generate "$model" -p "Once upon a time" --greedy -n 8 >"$out" 2>"$err" &&
+  DSV3_ISA=$variant "$dsv3" generate "$model" -p "Once upon a time" --greedy -n 8 >"$out" 2>"$err" &&
     same "$out" "$work/greedy" "kernels $variant give another text"
 done
+
+DSV3_ISA=mmx "$dsv3" generate "$model" -p "Once" >"$out" 2>"$err" && complain "an unknown DSV3_ISA is no error"
+err_has "DSV3_ISA: kernel variant 'mmx' is not available here"
+run 0 generate "$model" -p "Once upon a time" --greedy -n 8 --cpu-mask 0
+same "$out" "$work/greedy" "another text on one processor"
+run 2 generate "$model" -p "Once" --cpu-mask nine
+err_has "expected a list such as 0-3,8 or a mask"
 
 # ---- seeds
 sample=(generate "$model" -p "One day" -n 30 --temperature 1)

@@ -3,8 +3,13 @@
 #include <sched.h>
 
 #include <atomic>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
 #include <exception>
 #include <mutex>
+#include <sstream>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -141,6 +146,54 @@ std::unique_ptr<ThreadPool>& pool() {
 }  // namespace
 
 ThreadPool& thread_pool() { return *pool(); }
+
+namespace {
+
+// Numbers of processors in a list or mask; empty if it is neither.
+std::vector<int> parse_cpus(const std::string& text) {
+  std::vector<int> cpus;
+  const auto number = [&](const std::string& digits) {
+    const bool valid = !digits.empty() && digits.size() <= 4 &&
+                       digits.find_first_not_of("0123456789") == std::string::npos;
+    return valid ? std::stoi(digits) : -1;
+  };
+  if (text.starts_with("0x")) {
+    for (size_t i = text.size(); i-- > 2;) {
+      const auto digit = std::string("0123456789abcdef").find(static_cast<char>(std::tolower(text[i])));
+      if (digit == std::string::npos) return {};
+      for (int bit = 0; bit < 4; ++bit) {
+        if ((digit >> bit & 1) != 0) cpus.push_back(static_cast<int>(text.size() - 1 - i) * 4 + bit);
+      }
+    }
+    return cpus;
+  }
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ',');) {
+    const size_t dash = part.find('-');
+    const int first = number(part.substr(0, dash));
+    const int last = dash == std::string::npos ? first : number(part.substr(dash + 1));
+    if (first < 0 || last < first) return {};
+    for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+}  // namespace
+
+void set_cpus(const std::string& cpus) {
+  const std::vector<int> wanted = parse_cpus(cpus);
+  if (wanted.empty()) {
+    fail("processors: expected a list such as 0-3,8 or a mask such as 0xf, found '{}'", cpus);
+  }
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : wanted) {
+    if (cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
+  }
+  if (sched_setaffinity(0, sizeof(set), &set) != 0) {
+    fail("processors: this process cannot run on '{}': {}", cpus, std::strerror(errno));
+  }
+}
 
 void set_num_threads(int threads) {
   pool() = std::make_unique<ThreadPool>(threads > 0 ? threads : allowed_cpus());

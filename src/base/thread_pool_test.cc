@@ -1,11 +1,16 @@
 #include "base/thread_pool.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
+
+#include "dsv3/error.h"
 
 namespace dsv3 {
 namespace {
@@ -85,6 +90,25 @@ TEST(ThreadPoolTest, TheSharedPoolCanBeReplaced) {
   set_num_threads(0);
   EXPECT_GE(thread_pool().size(), 1);
   EXPECT_EQ(ran, 20);
+}
+
+TEST(ThreadPoolTest, ProcessorsAreAListOrAMask) {
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  int first = 0;
+  while (!CPU_ISSET(first, &before)) ++first;
+  for (const std::string& cpus : {std::to_string(first), std::to_string(first) + "-" + std::to_string(first),
+                                  fmt::format("0x{:x}", 1ull << first)}) {
+    set_cpus(cpus);
+    set_num_threads(0);
+    EXPECT_EQ(thread_pool().size(), 1) << cpus;
+  }
+  sched_setaffinity(0, sizeof(before), &before);
+  for (const char* bad : {"", "x", "1-", "3-1", "0x", "0xg", "-1", "1023", "0x0"}) {
+    EXPECT_THROW(set_cpus(bad), Error) << bad;
+  }
+  set_num_threads(0);
+  EXPECT_EQ(thread_pool().size(), CPU_COUNT(&before));
 }
 
 }  // namespace

@@ -58,6 +58,11 @@ void add_processor_options(CLI::App& command, EngineOptions& options) {
       ->group(kGroup)
       ->capture_default_str();
   command
+      .add_option("--cpu-mask", options.cpus,
+                  "processors to compute on: a list such as 0-3,8 or a mask such as 0xf")
+      ->type_name("CPUS")
+      ->group(kGroup);
+  command
       .add_option(
           "--kernels", options.kernels,
           "instruction set to compute with instead of the best one: amx, avx512, avx2, sse4, "
@@ -110,8 +115,9 @@ void add_cache_options(CLI::App& command, EngineOptions& options) {
 }
 
 void apply_processor_options(const EngineOptions& options) {
-  set_num_threads(options.threads);
   try {
+    if (!options.cpus.empty()) set_cpus(options.cpus);
+    set_num_threads(options.threads);
     kernels::force_variant(options.kernels);
   } catch (const Error& error) {
     throw UsageError(error.what());

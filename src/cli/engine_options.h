@@ -12,6 +12,7 @@ namespace dsv3::cli {
 /// Options that every command which runs a model has: how to compute, not what.
 struct EngineOptions {
   int threads = 0;  ///< 0: as many as the process may run on
+  std::string cpus;  ///< empty: all that the process may use
   std::string kernels;
   std::string dtype = "auto";
   std::string attention = "auto";
@@ -27,7 +28,7 @@ struct EngineOptions {
   DType cache_type() const;
 };
 
-/// --threads and --kernels.
+/// --threads, --cpu-mask and --kernels.
 void add_processor_options(CLI::App& command, EngineOptions& options);
 /// Those, --precise, --dtype, --attention, --fp8-activations and --deterministic. `precise` is what
 /// the command does if it is not told.
