@@ -20,8 +20,10 @@ namespace dsv3 {
 /// it has room for.
 class Cache {
  public:
-  /// Grows as needed (DynamicCache). `dtype`: F32, or BF16 for half the memory (each number is
-  /// rounded, by up to 2^-9 of itself).
+  /// Grows as needed (DynamicCache). `dtype`: F32; BF16 for half the memory (each number is rounded,
+  /// by up to 2^-9 of itself); I8 for little more than a quarter (latents in 8 bits, rounded by up
+  /// to 1/254 of the largest of each 128; rotated keys in BF16). With BF16 and I8 attention is also
+  /// computed in such numbers where the processor does so, which is faster.
   static std::shared_ptr<Cache> dynamic(const DeepseekV3Config& config, DType dtype = DType::kF32);
   /// Room for `max_batch_size` sequences of `max_cache_len` tokens, allocated now (StaticCache). A
   /// forward call that would run past it throws Error and changes nothing.

@@ -64,7 +64,7 @@ TEST(RandomModelTest, TokensGoToManyExperts) {
     positions.push_back(i);
   }
   embed_tokens(loaded.weights, ids, x);
-  model::LatentCache cache(c.num_hidden_layers, c.kv_lora_rank + c.qk_rope_head_dim, DType::kF32);
+  model::LatentCache cache(c.num_hidden_layers, model::latent_layout(c, DType::kF32));
   const model::BatchSequence sequence{&cache, kTokens};
   std::set<int32_t> used;
   model::ForwardObserver observer;

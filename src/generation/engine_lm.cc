@@ -43,8 +43,8 @@ int64_t EngineLm::max_length() const {
 std::unique_ptr<SequenceState> EngineLm::new_sequence() {
   const DeepseekV3Config& c = model_.config();
   return std::make_unique<EngineSequence>(
-      model::LatentCache(c.num_hidden_layers, c.kv_lora_rank + c.qk_rope_head_dim,
-                         options_.cache_dtype, options_.cache_capacity));
+      model::LatentCache(c.num_hidden_layers, model::latent_layout(c, options_.cache_dtype),
+                         options_.cache_capacity));
 }
 
 model::LatentCache& EngineLm::cache_of(SequenceState& state) {

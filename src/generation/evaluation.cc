@@ -47,7 +47,7 @@ TokenScorer::TokenScorer(DeepseekV3ForCausalLM model, int64_t batch_tokens, DTyp
 
 model::LatentCache TokenScorer::new_cache() const {
   const DeepseekV3Config& c = config();
-  return {c.num_hidden_layers, c.kv_lora_rank + c.qk_rope_head_dim, cache_dtype_};
+  return {c.num_hidden_layers, model::latent_layout(c, cache_dtype_)};
 }
 
 std::vector<TokenScore> TokenScorer::score(std::span<const ScoringJob> jobs) {

@@ -8,13 +8,12 @@ namespace dsv3 {
 namespace {
 
 std::unique_ptr<Cache::Impl> new_impl(const DeepseekV3Config& config, DType dtype) {
-  if (dtype != DType::kF32 && dtype != DType::kBF16) {
-    fail("cache: expected elements F32 or BF16, found {}", dtype_name(dtype));
+  if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kI8) {
+    fail("cache: expected elements F32, BF16 or I8, found {}", dtype_name(dtype));
   }
   auto impl = std::make_unique<Cache::Impl>();
   impl->num_layers = config.num_hidden_layers;
-  impl->width = config.kv_lora_rank + config.qk_rope_head_dim;
-  impl->dtype = dtype;
+  impl->layout = model::latent_layout(config, dtype);
   return impl;
 }
 
@@ -37,7 +36,7 @@ std::shared_ptr<Cache> Cache::fixed(const DeepseekV3Config& config, int64_t max_
   impl->max_batch_size = max_batch_size;
   impl->capacity = max_cache_len;
   for (int64_t b = 0; b < max_batch_size; ++b) {
-    impl->rows.emplace_back(impl->num_layers, impl->width, dtype, max_cache_len);
+    impl->rows.emplace_back(impl->num_layers, impl->layout, max_cache_len);
   }
   impl->columns.resize(max_batch_size);
   return std::shared_ptr<Cache>(new Cache(std::move(impl)));
@@ -52,9 +51,9 @@ void Cache::Impl::set_batch_size(int64_t batch) {
     fail("past_key_values has room for {} sequences, this call has {}", *max_batch_size, batch);
   }
   // A cache that holds nothing, yet or any more, takes any batch.
-  rows.resize(batch, model::LatentCache(num_layers, width, dtype));
+  rows.resize(batch, model::LatentCache(num_layers, layout));
   for (int64_t b = held; b < batch; ++b)
-    rows[b] = model::LatentCache(num_layers, width, dtype, capacity);
+    rows[b] = model::LatentCache(num_layers, layout, capacity);
   columns.resize(batch);
 }
 

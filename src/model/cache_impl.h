@@ -11,8 +11,7 @@ namespace dsv3 {
 /// A batch of latent caches and which of the columns seen so far hold tokens.
 struct Cache::Impl {
   int64_t num_layers = 0;
-  int64_t width = 0;
-  DType dtype = DType::kF32;
+  ops::LatentLayout layout;
   std::optional<int64_t> max_batch_size, capacity;  ///< static caches
 
   /// One cache a row, and for each column whether it was a token (1) or padding (0). Rows have the

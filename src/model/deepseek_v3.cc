@@ -25,7 +25,8 @@ ForwardContext::ForwardContext(const DeepseekV3Config& c, const ComputeOptions& 
                .qk_rope_head_dim = c.qk_rope_head_dim,
                .v_head_dim = c.v_head_dim,
                .kv_lora_rank = c.kv_lora_rank,
-               .softmax_scale = softmax_scale(c)};
+               .softmax_scale = softmax_scale(c),
+               .precise = o.activations != ops::Activations::kFast};
   int64_t length = batch.rope_length;
   if (length == 0 && tokens > 0)
     length = 1 + *std::max_element(batch.positions.begin(), batch.positions.end());

@@ -189,7 +189,7 @@ MtpOutput DeepseekV3ForCausalLM::forward_mtp(const Tensor& input_ids,
   const auto ids = input_ids.as<int64_t>();
   const float* hidden_in = last_hidden_state.as<float>().data();
   std::vector<model::LatentCache> caches(
-      batch, model::LatentCache(1, config.kv_lora_rank + config.qk_rope_head_dim, DType::kF32));
+      batch, model::LatentCache(1, model::latent_layout(config, DType::kF32)));
   std::vector<model::BatchSequence> sequences;
   for (int64_t b = 0; b < batch; ++b) {
     sequences.push_back({&caches[b], rows});

@@ -3,18 +3,22 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "formats/float_formats.h"
+#include "kernels/attention/latent_page.h"
 
 namespace dsv3::model {
 namespace {
 int64_t pages_for(int64_t tokens) { return (tokens + ops::kPageTokens - 1) / ops::kPageTokens; }
 }  // namespace
 
-LatentCache::LatentCache(int64_t num_layers, int64_t width, DType dtype,
+ops::LatentLayout latent_layout(const DeepseekV3Config& config, DType dtype) {
+  return {.dtype = dtype, .rank = config.kv_lora_rank, .rope = config.qk_rope_head_dim};
+}
+
+LatentCache::LatentCache(int64_t num_layers, const ops::LatentLayout& layout,
                          std::optional<int64_t> capacity)
-    : num_layers_(num_layers), width_(width), dtype_(dtype), capacity_(capacity) {
-  if (dtype != DType::kF32 && dtype != DType::kBF16) {
-    fail("latent cache: expected F32 or BF16 elements, found {}", dtype_name(dtype));
+    : num_layers_(num_layers), layout_(layout), capacity_(capacity) {
+  if (layout.dtype != DType::kF32 && layout.dtype != DType::kBF16 && layout.dtype != DType::kI8) {
+    fail("latent cache: expected F32, BF16 or I8 elements, found {}", dtype_name(layout.dtype));
   }
   if (!capacity) return;
   for (int64_t p = 0; p < pages_for(*capacity); ++p) pages_.push_back(new_page());
@@ -41,30 +45,27 @@ void LatentCache::prepare(int64_t n) {
     if (pages_[p].use_count() == 1) continue;
     auto own = new_page();
     // Only the first page can hold tokens that have to be kept.
-    const int64_t kept = std::max<int64_t>(0, length_ - p * ops::kPageTokens);
-    const int64_t row_bytes = layer_bytes() / ops::kPageTokens;
-    for (int64_t l = 0; l < num_layers_; ++l) {
-      std::memcpy(own.get() + l * layer_bytes(), pages_[p].get() + l * layer_bytes(),
-                  static_cast<size_t>(kept * row_bytes));
-    }
+    if (p * ops::kPageTokens < length_)
+      std::memcpy(own.get(), pages_[p].get(), static_cast<size_t>(num_layers_ * layer_bytes()));
     pages_[p] = std::move(own);
   }
 }
 
 void LatentCache::store(int64_t layer, int64_t token, const float* row) {
-  std::byte* at = pages_[token / ops::kPageTokens].get() + layer * layer_bytes() +
-                  token % ops::kPageTokens * (layer_bytes() / ops::kPageTokens);
-  if (dtype_ == DType::kF32) {
-    std::memcpy(at, row, static_cast<size_t>(width_) * sizeof(float));
-  } else {
-    auto* out = reinterpret_cast<uint16_t*>(at);
-    for (int64_t i = 0; i < width_; ++i) out[i] = formats::float_to_bf16(row[i]);
-  }
+  std::byte* page = pages_[token / ops::kPageTokens].get() + layer * layer_bytes();
+  kernels::store_latent(layout_, page, token % ops::kPageTokens, row);
+}
+
+size_t LatentCache::append_pages(int64_t layer, int64_t n_tokens,
+                                 std::vector<const void*>& to) const {
+  const auto n = static_cast<size_t>(pages_for(n_tokens));
+  for (size_t p = 0; p < n; ++p) to.push_back(pages_[p].get() + layer * layer_bytes());
+  return n;
 }
 
 std::vector<const void*> LatentCache::pages(int64_t layer, int64_t n_tokens) const {
-  std::vector<const void*> result(pages_for(n_tokens));
-  for (size_t p = 0; p < result.size(); ++p) result[p] = pages_[p].get() + layer * layer_bytes();
+  std::vector<const void*> result;
+  append_pages(layer, n_tokens, result);
   return result;
 }
 

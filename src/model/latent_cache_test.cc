@@ -10,6 +10,8 @@ namespace {
 
 constexpr int64_t kLayers = 2, kWidth = 3, kPage = ops::kPageTokens;
 
+ops::LatentLayout layout(DType dtype) { return {.dtype = dtype, .rank = 2, .rope = 1}; }
+
 // What a layer and token hold in these tests.
 float value(int64_t layer, int64_t token, float tag) {
   return tag + static_cast<float>(1000 * layer + token);
@@ -33,7 +35,7 @@ float first_of(const LatentCache& cache, int64_t layer, int64_t token) {
 }
 
 TEST(LatentCacheTest, HoldsWhatWasStored) {
-  LatentCache cache(kLayers, kWidth, DType::kF32);
+  LatentCache cache(kLayers, layout(DType::kF32));
   append(cache, 1);
   append(cache, kPage - 1);
   append(cache, 2 * kPage + 5);
@@ -44,7 +46,7 @@ TEST(LatentCacheTest, HoldsWhatWasStored) {
 }
 
 TEST(LatentCacheTest, GrowsByPagesAndFreesThemWhenCropped) {
-  LatentCache cache(kLayers, kWidth, DType::kF32);
+  LatentCache cache(kLayers, layout(DType::kF32));
   const int64_t page_bytes = kLayers * kPage * kWidth * 4;
   EXPECT_EQ(cache.bytes(), 0);
   append(cache, kPage);
@@ -61,7 +63,7 @@ TEST(LatentCacheTest, GrowsByPagesAndFreesThemWhenCropped) {
 }
 
 TEST(LatentCacheTest, PreparedTokensDoNotCountUntilCommitted) {
-  LatentCache cache(kLayers, kWidth, DType::kF32);
+  LatentCache cache(kLayers, layout(DType::kF32));
   append(cache, 10);
   cache.prepare(kPage);
   const float wrong[kWidth] = {-1, -1, -1};
@@ -72,7 +74,7 @@ TEST(LatentCacheTest, PreparedTokensDoNotCountUntilCommitted) {
 }
 
 TEST(LatentCacheTest, CapacityIsAllocatedOnceAndIsALimit) {
-  LatentCache cache(kLayers, kWidth, DType::kF32, kPage + 1);
+  LatentCache cache(kLayers, layout(DType::kF32), kPage + 1);
   const int64_t bytes = cache.bytes();
   EXPECT_EQ(bytes, 2 * kLayers * kPage * kWidth * 4);
   append(cache, kPage + 1);
@@ -87,7 +89,7 @@ TEST(LatentCacheTest, CapacityIsAllocatedOnceAndIsALimit) {
 TEST(LatentCacheTest, ACopyIsWrittenWithoutTouchingTheOriginal) {
   for (const std::optional<int64_t> capacity :
        {std::optional<int64_t>(), std::optional<int64_t>(3 * kPage)}) {
-    LatentCache original(kLayers, kWidth, DType::kF32, capacity);
+    LatentCache original(kLayers, layout(DType::kF32), capacity);
     append(original, kPage + 10);
     LatentCache copy = original;
     // Whole pages stay shared; only the last one is written to.
@@ -108,7 +110,7 @@ TEST(LatentCacheTest, ACopyIsWrittenWithoutTouchingTheOriginal) {
 }
 
 TEST(LatentCacheTest, RewindingACopyAndWritingOverKeepsTheOriginal) {
-  LatentCache original(kLayers, kWidth, DType::kF32);
+  LatentCache original(kLayers, layout(DType::kF32));
   append(original, 3 * kPage);
   LatentCache copy = original;
   copy.crop(kPage + 7);
@@ -119,7 +121,7 @@ TEST(LatentCacheTest, RewindingACopyAndWritingOverKeepsTheOriginal) {
 }
 
 TEST(LatentCacheTest, Bf16RoundsToNearestEven) {
-  LatentCache cache(1, kWidth, DType::kBF16);
+  LatentCache cache(1, layout(DType::kBF16));
   cache.prepare(1);
   const float row[kWidth] = {1.0f, 1.00390625f,
                              -3.14159265f};  // 1 + 2^-8 lies between two, the even one is 1
@@ -132,8 +134,8 @@ TEST(LatentCacheTest, Bf16RoundsToNearestEven) {
 }
 
 TEST(LatentCacheTest, RefusesOtherTypesAndCropsBeyondItsLength) {
-  EXPECT_THROW(LatentCache(1, kWidth, DType::kF16), Error);
-  LatentCache cache(kLayers, kWidth, DType::kF32);
+  EXPECT_THROW(LatentCache(1, layout(DType::kF16)), Error);
+  LatentCache cache(kLayers, layout(DType::kF32));
   append(cache, 4);
   EXPECT_THROW(cache.crop(5), Error);
   EXPECT_THROW(cache.crop(-1), Error);

@@ -1,3 +1,4 @@
+#include <span>
 #include <vector>
 
 #include "base/profile.h"
@@ -50,11 +51,18 @@ void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t c
     ops::fake_quantize(c_kv, activations, c_kv);
   ops::rotate(context.rotary, context.config.rope_interleave, kv, 1, 0, s.kv_lora_rank);
 
-  int64_t row = 0;
+  int64_t first_row = 0;
   for (const BatchSequence& sequence : context.sequences) {
     const int64_t past = sequence.cache->length();
-    for (int64_t i = 0; i < sequence.n_tokens; ++i)
-      sequence.cache->store(cache_layer, past + i, kv.row(row++));
+    const auto store = [&](int64_t i) {
+      sequence.cache->store(cache_layer, past + i, kv.row(first_row + i));
+    };
+    if (sequence.n_tokens == 1) {
+      store(0);
+    } else {
+      thread_pool().parallel_for(sequence.n_tokens, store);
+    }
+    first_row += sequence.n_tokens;
   }
 }
 
@@ -70,19 +78,29 @@ void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_
   queries(context, w, x, q);
   cache_latents(context, w, cache_layer, x);
 
-  std::vector<std::vector<const void*>> pages;
-  std::vector<ops::MlaSequence> sequences;
+  static thread_local std::vector<const void*> pages;
+  static thread_local std::vector<ops::MlaSequence> sequences;
+  pages.clear();
+  sequences.clear();
   int64_t row = 0;
   for (size_t i = 0; i < context.sequences.size(); ++i) {
     const BatchSequence& b = context.sequences[i];
-    const int64_t n_keys = b.cache->length() + b.n_tokens;
-    pages.push_back(b.cache->pages(cache_layer, n_keys));
-    float* attentions = context.observer.attentions
-                            ? context.observer.attentions(layer, static_cast<int64_t>(i))
-                            : nullptr;
-    sequences.push_back(
-        {pages.back(), b.cache->dtype(), n_keys, row, b.n_tokens, b.visible, attentions});
+    ops::MlaSequence& to = sequences.emplace_back();
+    to.dtype = b.cache->dtype();
+    to.n_keys = b.cache->length() + b.n_tokens;
+    to.first_row = row;
+    to.n_queries = b.n_tokens;
+    to.visible = b.visible;
+    if (context.observer.attentions)
+      to.attentions = context.observer.attentions(layer, static_cast<int64_t>(i));
+    b.cache->append_pages(cache_layer, to.n_keys, pages);
     row += b.n_tokens;
+  }
+  std::span<const void* const> rest = pages;
+  for (ops::MlaSequence& to : sequences) {
+    const int64_t n = (to.n_keys + ops::kPageTokens - 1) / ops::kPageTokens;
+    to.pages = rest.first(n);
+    rest = rest.subspan(n);
   }
   const Matrix heads(out_scratch.get(x.rows * s.num_heads * s.v_head_dim), x.rows,
                      s.num_heads * s.v_head_dim);

@@ -119,7 +119,6 @@ Packing pack(const DeepseekV3Config& config, const ForwardArgs& args, Cache* cac
   if (cache != nullptr) cache->impl().set_batch_size(p.batch);
   const bool may_be_packed =
       args.position_ids.defined() && !args.attention_mask.defined() && cache == nullptr;
-  const int64_t width = config.kv_lora_rank + config.qk_rope_head_dim;
 
   for (int64_t b = 0; b < p.batch; ++b) {
     Piece piece;
@@ -130,7 +129,7 @@ Packing pack(const DeepseekV3Config& config, const ForwardArgs& args, Cache* cac
         if (cache != nullptr) {
           piece.cache = &cache->impl().rows[b];
         } else {
-          piece.cache = &p.temporary.emplace_back(1, width, DType::kF32);
+          piece.cache = &p.temporary.emplace_back(1, latent_layout(config, DType::kF32));
         }
         p.pieces.push_back(std::move(piece));
       }
@@ -256,11 +255,12 @@ TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args) {
   const DeepseekV3Config& config = model.config;
   std::shared_ptr<Cache> cache = args.past_key_values;
   if (cache != nullptr && (cache->impl().num_layers != config.num_hidden_layers ||
-                           cache->impl().width != config.kv_lora_rank + config.qk_rope_head_dim)) {
+                           cache->impl().layout.rank != config.kv_lora_rank ||
+                           cache->impl().layout.rope != config.qk_rope_head_dim)) {
     fail(
         "past_key_values is of a model with {} layers and {} numbers a token, this one has {} and "
         "{}",
-        cache->impl().num_layers, cache->impl().width, config.num_hidden_layers,
+        cache->impl().num_layers, cache->impl().layout.width(), config.num_hidden_layers,
         config.kv_lora_rank + config.qk_rope_head_dim);
   }
   if (cache == nullptr && args.use_cache.value_or(config.use_cache)) cache = Cache::dynamic(config);

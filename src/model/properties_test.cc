@@ -158,8 +158,7 @@ TEST_P(PropertiesTest, RaggedSequencesEqualEachAlone) {
   for (size_t i = 0; i < past_and_new.size(); ++i) {
     const auto [past, added] = past_and_new[i];
     prompts.push_back(random_ids(past + added, vocab_, static_cast<uint32_t>(i)));
-    caches.emplace_back(config.num_hidden_layers, config.kv_lora_rank + config.qk_rope_head_dim,
-                        DType::kF32);
+    caches.emplace_back(config.num_hidden_layers, model::latent_layout(config, DType::kF32));
   }
   const auto run = [&](bool only_past) {
     std::vector<model::BatchSequence> sequences;

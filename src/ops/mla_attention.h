@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/attention/latent_page.h"
 #include "ops/linear.h"
 
 namespace dsv3::ops {
@@ -15,6 +16,9 @@ struct MlaShape {
   int64_t v_head_dim = 0;
   int64_t kv_lora_rank = 0;
   float softmax_scale = 1;
+  /// Everything in float32. Otherwise caches of BF16 and I8 are computed in bf16 and 8 bits where
+  /// the processor does so (docs/NUMERICS.md); F32 caches are always computed in float32.
+  bool precise = false;
 
   int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
   /// Width of a cached token: normalised latent c_kv, then rotated k_pe.
@@ -35,15 +39,15 @@ struct LatentUpProjection {
   bool is_split() const { return k_b_proj.defined(); }
 };
 
-/// Tokens in a page of the latent cache; also the tile of keys by which the softmax proceeds.
-inline constexpr int64_t kPageTokens = 64;
+using kernels::kPageTokens;
+using kernels::LatentLayout;
 
 /// The cached tokens of one sequence in one layer, and which rows of the batch are its new tokens
 /// (they are in the cache already). Query i sees the keys 0 .. n_keys - n_queries + i.
 struct MlaSequence {
   std::span<const void* const>
-      pages;                  ///< page p holds tokens [64 p, 64 p + 64), rows of cache_width
-  DType dtype = DType::kF32;  ///< of the pages: F32 or BF16
+      pages;                  ///< page p holds tokens [64 p, 64 p + 64), as LatentLayout has it
+  DType dtype = DType::kF32;  ///< of the pages: F32, BF16 or I8
   int64_t n_keys = 0;
   int64_t first_row = 0;  ///< of the queries in the batch
   int64_t n_queries = 0;

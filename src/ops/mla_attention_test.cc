@@ -19,28 +19,27 @@ using Attention = std::function<void(const MlaShape&, Matrix, const LatentUpProj
 const std::pair<const char*, Attention> kForms[] = {{"absorbed", mla_attention_absorbed},
                                                     {"expanded", mla_attention_expanded}};
 
+LatentLayout layout_of(const MlaShape& shape, DType dtype) {
+  return {.dtype = dtype, .rank = shape.kv_lora_rank, .rope = shape.qk_rope_head_dim};
+}
+
 // A sequence's cache. What lies behind its last token is NaN, so that reading there shows.
 class Pages {
  public:
   Pages(const MlaShape& shape, int64_t n_keys, DType dtype, Random& random)
       : n_keys_(n_keys), dtype_(dtype), latents_(n_keys, shape.cache_width()) {
+    const LatentLayout layout = layout_of(shape, dtype);
     const int64_t width = shape.cache_width();
+    std::vector<float> row(width);
     for (int64_t begin = 0; begin < n_keys; begin += kPageTokens) {
-      Tensor page = Tensor::empty(dtype, {kPageTokens, width});
+      Tensor page = Tensor::empty(DType::kU8, {layout.page_bytes()});
       for (int64_t t = 0; t < kPageTokens; ++t) {
-        for (int64_t i = 0; i < width; ++i) {
-          const bool there = begin + t < n_keys;
-          float value = there ? random.normal() : std::numeric_limits<float>::quiet_NaN();
-          if (dtype == DType::kBF16) {
-            const uint16_t bits = formats::float_to_bf16(value);
-            page.as_mutable<uint16_t>()[t * width + i] = bits;
-            value = formats::bf16_to_float(bits);
-          } else {
-            page.as_mutable<float>()[t * width + i] = value;
-          }
-          if (there) latents_.data[(begin + t) * width + i] = value;
-        }
+        const bool there = begin + t < n_keys;
+        for (float& x : row) x = there ? random.normal() : std::numeric_limits<float>::quiet_NaN();
+        kernels::store_latent(layout, page.mutable_raw(), t, row.data());
       }
+      kernels::decode_latents(layout, page.raw(), std::min(kPageTokens, n_keys - begin),
+                              &latents_.data[begin * width], width);
       tensors_.push_back(page);
       pointers_.push_back(page.raw());
     }
@@ -69,6 +68,12 @@ class Pages {
   std::vector<const void*> pointers_;
 };
 
+// Half a unit in the last place of a bf16 number at most.
+constexpr double kInputRounding = 1.0 / 256;
+// Of the largest of a group of channels of a query in 8 bits, where the sum of magnitudes that it
+// is held against has half of that on average. The tests' ranks are one group.
+constexpr double kCodeRounding = 2.0 / 254;
+
 struct Reference {
   std::vector<double> out;         // [queries, heads * v_head_dim]
   std::vector<double> attentions;  // [heads, queries, keys]
@@ -77,7 +82,7 @@ struct Reference {
 
 // In double. The bounds follow from: a float32 sum of n products errs by at most n roundings of the
 // sum of their magnitudes; a softmax weight errs relatively by twice the largest error of a score;
-// n sums and products more follow.
+// n sums and products more follow. In bf16 queries, weights, keys and values are rounded besides.
 Reference reference(const MlaShape& s, const Rows& q, const Rows& kv_b, const Rows& latents,
                     const MlaSequence& seq) {
   const int64_t nope = s.qk_nope_head_dim, rope = s.qk_rope_head_dim, rank = s.kv_lora_rank,
@@ -134,8 +139,12 @@ Reference reference(const MlaShape& s, const Rows& q, const Rows& kv_b, const Ro
   const auto depth = static_cast<double>(rank + s.qk_head_dim() + 2);
   const double softmax =
       2 * depth * kRounding * largest_score + static_cast<double>(keys + 16) * kRounding;
-  r.attention_bound = softmax;
-  r.out_bound = (softmax + static_cast<double>(keys + rank) * kRounding) * largest_value;
+  const double rounding = seq.dtype == DType::kF32 || s.precise ? 0
+                          : seq.dtype == DType::kBF16           ? kInputRounding
+                                                                : kCodeRounding;
+  r.attention_bound = softmax + std::expm1(2 * 3 * rounding * largest_score);
+  r.out_bound = (r.attention_bound + 3 * rounding + static_cast<double>(keys + rank) * kRounding) *
+                largest_value;
   return r;
 }
 
@@ -171,12 +180,26 @@ const MlaShape kShapes[] = {
      .v_head_dim = 8,
      .kv_lora_rank = 24,
      .softmax_scale = 0.3f},
+    {.num_heads = 16,
+     .qk_nope_head_dim = 16,
+     .qk_rope_head_dim = 8,
+     .v_head_dim = 32,
+     .kv_lora_rank = 64,
+     .softmax_scale = 0.1f},
 };
+
+// Types of the cache, and whether all is computed in float32.
+const std::pair<DType, bool> kCaches[] = {{DType::kF32, false},
+                                          {DType::kBF16, true},
+                                          {DType::kBF16, false},
+                                          {DType::kI8, true},
+                                          {DType::kI8, false}};
 
 TEST(MlaAttentionTest, BothFormsEqualThePlainOneAtEveryTileBoundary) {
   Random random(1);
-  for (const MlaShape& shape : kShapes) {
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (MlaShape shape : kShapes) {
+    for (const auto& [dtype, precise] : kCaches) {
+      shape.precise = precise;
       for (const auto& [n_keys, n_queries] : std::vector<std::pair<int64_t, int64_t>>{{1, 1},
                                                                                       {2, 2},
                                                                                       {31, 31},
@@ -195,7 +218,8 @@ TEST(MlaAttentionTest, BothFormsEqualThePlainOneAtEveryTileBoundary) {
                                                                                       {1100, 40}}) {
         const Pages pages(shape, n_keys, dtype, random);
         const LinearWeight kv_b =
-            random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank, dtype);
+            random.weight(shape.num_heads * shape.kv_head_rows(), shape.kv_lora_rank,
+                          dtype == DType::kF32 ? dtype : DType::kBF16);
         Rows q = random.rows(n_queries, shape.num_heads * shape.qk_head_dim());
         const MlaSequence sequence = pages.sequence(0, n_queries);
         const Reference expected = reference(shape, q, decoded(kv_b), pages.latents(), sequence);
@@ -203,8 +227,8 @@ TEST(MlaAttentionTest, BothFormsEqualThePlainOneAtEveryTileBoundary) {
           Rows out(n_queries, shape.num_heads * shape.v_head_dim, NAN);
           attention(shape, q.matrix(), {kv_b}, std::span(&sequence, 1), out.matrix());
           expect_near(expected, out, 0,
-                      fmt::format("{} {} heads {} keys {} queries {}", name, dtype_name(dtype),
-                                  shape.num_heads, n_keys, n_queries));
+                      fmt::format("{} {}{} heads {} keys {} queries {}", name, dtype_name(dtype),
+                                  precise ? " precise" : "", shape.num_heads, n_keys, n_queries));
         }
       }
     }
@@ -372,7 +396,7 @@ struct Prompt {
   Prompt(const MlaShape& s, int64_t n, DType dtype, Random& random)
       : shape(s),
         pages(s, n, dtype, random),
-        kv_b(random.weight(s.num_heads * s.kv_head_rows(), s.kv_lora_rank, dtype)),
+        kv_b(random.weight(s.num_heads * s.kv_head_rows(), s.kv_lora_rank)),
         q(random.rows(n, s.num_heads * s.qk_head_dim())),
         length(n) {}
 
@@ -396,15 +420,16 @@ struct Prompt {
 
 TEST(MlaAttentionTest, ChunksOfAnySizeGiveTheSameBits) {
   Random random(6);
-  for (const MlaShape& shape : kShapes) {
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (MlaShape shape : kShapes) {
+    for (const auto& [dtype, precise] : kCaches) {
+      shape.precise = precise;
       // Past the first split with the smallest shape, past a page with the others.
-      Prompt prompt(shape, &shape == kShapes ? 530 : 140, dtype, random);
+      Prompt prompt(shape, shape.num_heads == 3 ? 530 : 140, dtype, random);
       for (const auto& [name, attention] : kForms) {
         const std::vector<float> whole = prompt.compute(attention);
         for (const int64_t chunk : {1, 9, 64, 65, 139, 512}) {
           EXPECT_TRUE(same_bits(prompt.compute_in_chunks(attention, chunk), whole))
-              << name << " in chunks of " << chunk;
+              << name << " " << dtype_name(dtype) << " in chunks of " << chunk;
         }
       }
     }

@@ -132,7 +132,7 @@ void ImportanceCollector::run(std::span<const std::span<const int64_t>> sequence
   std::vector<int64_t> ids, positions;
   for (const std::span<const int64_t> tokens : sequences) {
     // Nobody continues these sequences: one layer's cache is enough.
-    caches.emplace_back(1, config_.kv_lora_rank + config_.qk_rope_head_dim, DType::kF32);
+    caches.emplace_back(1, model::latent_layout(config_, DType::kF32));
     batch.push_back({&caches.back(), static_cast<int64_t>(tokens.size())});
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (tokens[i] < 0 || tokens[i] >= config_.vocab_size) {
@@ -176,7 +176,7 @@ void ImportanceCollector::run_mtp(std::span<const std::span<const int64_t>> sequ
       from += lengths[s] * width;
       lengths[s] = rows;
       if (rows == 0) continue;
-      caches.emplace_back(1, config_.kv_lora_rank + config_.qk_rope_head_dim, DType::kF32);
+      caches.emplace_back(1, model::latent_layout(config_, DType::kF32));
       batch.push_back({&caches.back(), rows});
       for (int64_t i = 0; i < rows; ++i) {
         next_ids.push_back(sequences[s][static_cast<size_t>(i) + m + 1]);

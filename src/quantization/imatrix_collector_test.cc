@@ -91,7 +91,7 @@ TEST(ImportanceCollectorTest, AnExpertsSumsAreThoseOfTheTokensRoutedToIt) {
       x.emplace_back(input.row(t), input.row(t) + input.cols);
     }
   };
-  model::LatentCache cache(2, c.kv_lora_rank + c.qk_rope_head_dim, DType::kF32);
+  model::LatentCache cache(2, model::latent_layout(c, DType::kF32));
   const model::BatchSequence sequence{&cache, 20};
   Ids positions(20);
   for (int64_t i = 0; i < 20; ++i) positions[i] = i;
