@@ -20,7 +20,7 @@ struct EngineOptions {
   bool deterministic = false;
   bool precise = false;
   bool mlock = false;
-  std::string cache_dtype = "float32";
+  std::string cache_dtype = "auto";
   int64_t prefill_chunk = 512;
   std::optional<int64_t> context;
 
@@ -33,6 +33,8 @@ void add_processor_options(CLI::App& command, EngineOptions& options);
 /// Those, --precise, --dtype, --attention, --fp8-activations and --deterministic. `precise` is what
 /// the command does if it is not told.
 void add_engine_options(CLI::App& command, EngineOptions& options, bool precise = false);
+/// --cache-dtype.
+void add_cache_type_option(CLI::App& command, EngineOptions& options);
 /// --cache-dtype, --context and --prefill-chunk, for commands with a cache.
 void add_cache_options(CLI::App& command, EngineOptions& options);
 

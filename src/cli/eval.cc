@@ -247,6 +247,7 @@ void add_eval_command(CLI::App& app, Action& action) {
                    "tokenizer.json, or a folder with one; default: MODEL's")
       ->type_name("PATH");
   add_engine_options(*command, options->engine, true);
+  add_cache_type_option(*command, options->engine);
   command->footer(kExamples);
   command->callback(
       [options, &action] { action = [options] { return Evaluation(*options).run(); }; });

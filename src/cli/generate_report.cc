@@ -73,8 +73,8 @@ int64_t weight_bytes(const DeepseekV3ForCausalLM& model) {
 }
 
 int64_t cache_bytes_per_token(const DeepseekV3Config& config, DType dtype) {
-  return config.num_hidden_layers * (config.kv_lora_rank + config.qk_rope_head_dim) *
-         static_cast<int64_t>(dtype_size(dtype));
+  return config.num_hidden_layers * model::latent_layout(config, dtype).page_bytes() /
+         ops::kPageTokens;
 }
 
 Json GenerateStats::to_json() const {

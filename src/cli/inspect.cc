@@ -80,7 +80,8 @@ class Inspection {
                           {"active_per_token_without_embeddings", sizes_.active_no_embeddings},
                           {"mtp", sizes_.mtp}};
     json["cache_bytes_per_token"] = {{"float32", cache_bytes_per_token(config_, DType::kF32)},
-                                     {"bfloat16", cache_bytes_per_token(config_, DType::kBF16)}};
+                                     {"bfloat16", cache_bytes_per_token(config_, DType::kBF16)},
+                                     {"q8", cache_bytes_per_token(config_, DType::kI8)}};
     if (!checkpoint_) return json;
     json["tokenizer_files"] = tokenizer_files_;
     json["total_bytes"] = checkpoint_->total_bytes();
@@ -128,9 +129,10 @@ class Inspection {
     line("per token",
          fmt::format("{} active, {} without embedding and head", short_count(sizes_.active),
                      short_count(sizes_.active_no_embeddings)));
-    line("cache", fmt::format("{} per token in float32, {} in bfloat16",
+    line("cache", fmt::format("{} per token in float32, {} in bfloat16, {} in q8",
                               short_bytes(cache_bytes_per_token(config_, DType::kF32)),
-                              short_bytes(cache_bytes_per_token(config_, DType::kBF16))));
+                              short_bytes(cache_bytes_per_token(config_, DType::kBF16)),
+                              short_bytes(cache_bytes_per_token(config_, DType::kI8))));
     if (!checkpoint_) return text;
     line("weights",
          fmt::format("{} tensors, {}, in {} file{}",
