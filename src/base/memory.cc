@@ -2,12 +2,15 @@
 
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -58,6 +61,31 @@ void page_in_mapped(const void* begin, size_t bytes) {
   madvise(first, length, MADV_WILLNEED);  // before Linux 5.14
 }
 
+void interleave_memory() {
+#if defined(__linux__) && defined(SYS_set_mempolicy)
+  std::ifstream online("/sys/devices/system/node/online");
+  std::string list;
+  if (!(online >> list)) return;
+  std::array<uint64_t, 16> nodes{};  // 1024 nodes, what Linux has at most
+  int count = 0;
+  std::istringstream parts(list);
+  for (std::string part; std::getline(parts, part, ',');) {
+    const size_t dash = part.find('-');
+    const unsigned long first = std::stoul(part);
+    const unsigned long last =
+        dash == std::string::npos ? first : std::stoul(part.substr(dash + 1));
+    for (unsigned long node = first; node <= last && node < 1024; ++node, ++count) {
+      nodes[node / 64] |= uint64_t{1} << node % 64;
+    }
+  }
+  if (count < 2) return;
+  constexpr int kInterleave = 3;  // MPOL_INTERLEAVE
+  if (syscall(SYS_set_mempolicy, kInterleave, nodes.data(), 1024UL) != 0) {
+    fail("cannot interleave memory over {} NUMA nodes: {}", count, std::strerror(errno));
+  }
+#endif
+}
+
 void lock_memory(const void* begin, size_t bytes) {
   if (bytes == 0) return;
   const auto [first, length] = pages_around(begin, bytes);
@@ -66,7 +94,8 @@ void lock_memory(const void* begin, size_t bytes) {
   rlimit limit{};
   getrlimit(RLIMIT_MEMLOCK, &limit);
   fail("cannot keep {} bytes in memory: {}; this process may lock {} bytes (ulimit -l)", length,
-       std::strerror(error), limit.rlim_cur == RLIM_INFINITY ? "any number of" : std::to_string(limit.rlim_cur));
+       std::strerror(error),
+       limit.rlim_cur == RLIM_INFINITY ? "any number of" : std::to_string(limit.rlim_cur));
 }
 
 }  // namespace dsv3

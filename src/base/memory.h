@@ -18,6 +18,10 @@ void release_mapped(const void* begin, size_t bytes);
 /// Reads a range of a mapped file into memory and into the page tables, which touching it page by
 /// page would do more slowly; memory that is no mapped file is left alone.
 void page_in_mapped(const void* begin, size_t bytes);
+/// Spreads the memory that this process takes from now on evenly over the machine's NUMA nodes,
+/// files read into the page cache included. Does nothing on a machine with one node; Error if the
+/// system refuses.
+void interleave_memory();
 /// Keeps a range in memory (mlock). Throws Error if the system does not allow it.
 void lock_memory(const void* begin, size_t bytes);
 

@@ -159,10 +159,12 @@ std::vector<int> parse_cpus(const std::string& text) {
   };
   if (text.starts_with("0x")) {
     for (size_t i = text.size(); i-- > 2;) {
-      const auto digit = std::string("0123456789abcdef").find(static_cast<char>(std::tolower(text[i])));
+      const auto digit =
+          std::string("0123456789abcdef").find(static_cast<char>(std::tolower(text[i])));
       if (digit == std::string::npos) return {};
       for (int bit = 0; bit < 4; ++bit) {
-        if ((digit >> bit & 1) != 0) cpus.push_back(static_cast<int>(text.size() - 1 - i) * 4 + bit);
+        if ((digit >> bit & 1) != 0)
+          cpus.push_back(static_cast<int>(text.size() - 1 - i) * 4 + bit);
       }
     }
     return cpus;

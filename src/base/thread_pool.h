@@ -39,9 +39,9 @@ class ThreadPool {
 ThreadPool& thread_pool();
 /// Replaces it; call it before any model runs. 0: as many as the process may run on.
 void set_num_threads(int threads);
-/// Lets this process run on some processors only: "0-3,8", or a mask "0xf0f" whose bit i is processor
-/// i. Call it before set_num_threads. Throws Error if it cannot be read or names none of the
-/// processors that the process may run on.
+/// Lets this process run on some processors only: "0-3,8", or a mask "0xf0f" whose bit i is
+/// processor i. Call it before set_num_threads. Throws Error if it cannot be read or names none of
+/// the processors that the process may run on.
 void set_cpus(const std::string& cpus);
 
 }  // namespace dsv3

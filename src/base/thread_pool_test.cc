@@ -97,8 +97,9 @@ TEST(ThreadPoolTest, ProcessorsAreAListOrAMask) {
   ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
   int first = 0;
   while (!CPU_ISSET(first, &before)) ++first;
-  for (const std::string& cpus : {std::to_string(first), std::to_string(first) + "-" + std::to_string(first),
-                                  fmt::format("0x{:x}", 1ull << first)}) {
+  for (const std::string& cpus :
+       {std::to_string(first), std::to_string(first) + "-" + std::to_string(first),
+        fmt::format("0x{:x}", 1ull << first)}) {
     set_cpus(cpus);
     set_num_threads(0);
     EXPECT_EQ(thread_pool().size(), 1) << cpus;

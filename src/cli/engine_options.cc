@@ -1,6 +1,7 @@
 #include "cli/engine_options.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "cli/commands.h"
 #include "kernels/variants.h"
@@ -67,6 +68,8 @@ void add_processor_options(CLI::App& command, EngineOptions& options) {
                   "processors to compute on: a list such as 0-3,8 or a mask such as 0xf")
       ->type_name("CPUS")
       ->group(kGroup);
+  add_choice(command, "--numa", options.numa, {"none", "interleave"},
+             "interleave: spread memory evenly over the machine's NUMA nodes");
   command
       .add_option(
           "--kernels", options.kernels,
@@ -128,6 +131,7 @@ void add_cache_options(CLI::App& command, EngineOptions& options) {
 void apply_processor_options(const EngineOptions& options) {
   try {
     if (!options.cpus.empty()) set_cpus(options.cpus);
+    if (options.numa == "interleave") interleave_memory();
     set_num_threads(options.threads);
     kernels::force_variant(options.kernels);
   } catch (const Error& error) {

@@ -11,8 +11,9 @@ namespace dsv3::cli {
 
 /// Options that every command which runs a model has: how to compute, not what.
 struct EngineOptions {
-  int threads = 0;  ///< 0: as many as the process may run on
+  int threads = 0;   ///< 0: as many as the process may run on
   std::string cpus;  ///< empty: all that the process may use
+  std::string numa = "none";
   std::string kernels;
   std::string dtype = "auto";
   std::string attention = "auto";
@@ -28,7 +29,7 @@ struct EngineOptions {
   DType cache_type() const;
 };
 
-/// --threads, --cpu-mask and --kernels.
+/// --threads, --cpu-mask, --numa and --kernels.
 void add_processor_options(CLI::App& command, EngineOptions& options);
 /// Those, --precise, --dtype, --attention, --fp8-activations and --deterministic. `precise` is what
 /// the command does if it is not told.

@@ -37,8 +37,8 @@ constexpr Variant kVariants[] = {{"scalar", HWY_STATIC_TARGET}};
 #endif
 
 #if defined(__x86_64__) && defined(__linux__)
-// Tiles and their products of bfloat16, which the system must also give leave to use: their state is
-// large, and not saved for a process that has not asked.
+// Tiles and their products of bfloat16, which the system must also give leave to use: their state
+// is large, and not saved for a process that has not asked.
 bool has_amx_bf16() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;

@@ -10,8 +10,8 @@ namespace dsv3::kernels {
 /// the processor has them; "scalar" is plain C++, the references where there are some.
 std::vector<std::string> available_variants();
 /// Makes all kernels use one variant. "": what the environment variable DSV3_ISA names, if it is
-/// set, which is also what holds before any call; "auto": the best. Throws Error if this processor lacks
-/// it. Programs call it once at start, tests between kernels; not thread safe.
+/// set, which is also what holds before any call; "auto": the best. Throws Error if this processor
+/// lacks it. Programs call it once at start, tests between kernels; not thread safe.
 void force_variant(const std::string& name);
 /// The one in use.
 std::string current_variant();

@@ -152,8 +152,8 @@ ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions
                                      : "no quantization_config");
     }
     compute.activations = config.quantization_config->scale_fmt == "ue8m0"
-                                  ? ops::Activations::kFp8PowerOfTwo
-                                  : ops::Activations::kFp8;
+                              ? ops::Activations::kFp8PowerOfTwo
+                              : ops::Activations::kFp8;
   }
   return compute;
 }

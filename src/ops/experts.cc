@@ -29,7 +29,7 @@ struct Job {
   std::span<const int32_t> tokens;       // rows of x
   std::span<const float> token_weights;  // empty: all 1
   PackedRows gate_in, up_in;             // x's rows as gate_proj and up_proj take them
-  Matrix hidden;       // silu(gate(x)) * up(x), [tokens, intermediate]; absent if only down_in is kept
+  Matrix hidden;  // silu(gate(x)) * up(x), [tokens, intermediate]; absent if only down_in is kept
   PackedRows down_in;  // the same as down_proj takes it
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
@@ -79,7 +79,8 @@ class Arena {
     return at;
   }
   Matrix matrix(int64_t rows, int64_t cols) {
-    return {static_cast<float*>(take(static_cast<size_t>(rows * cols) * sizeof(float))), rows, cols};
+    return {static_cast<float*>(take(static_cast<size_t>(rows * cols) * sizeof(float))), rows,
+            cols};
   }
   PackedRows packed(RowForm form, int64_t m, int64_t cols) {
     return {form, m, cols, take(kernels::packed_bytes(form, m, cols))};
@@ -123,7 +124,8 @@ class Inputs {
       const RowForm form = row_form(activations_, w.down_proj, job.size());
       const int64_t intermediate = w.intermediate_size();
       job.hidden = {};
-      if (form == RowForm::kFloat32 || keep_hidden) job.hidden = arena.matrix(job.size(), intermediate);
+      if (form == RowForm::kFloat32 || keep_hidden)
+        job.hidden = arena.matrix(job.size(), intermediate);
       job.down_in = form == RowForm::kFloat32 ? PackedRows(job.hidden, job.size(), nullptr)
                                               : arena.packed(form, job.size(), intermediate);
     }
@@ -153,8 +155,7 @@ class Inputs {
     for (const PackedRows* all : {&int8_rows_, &bf16_rows_}) {
       if (all->size() == 0) continue;
       all->clear_padding();
-      thread_pool().parallel_for(x_.rows,
-                                 [&](int64_t t) { all->store(t, 0, x_.cols, x_.row(t)); });
+      thread_pool().parallel_for(x_.rows, [&](int64_t t) { all->store(t, 0, x_.cols, x_.row(t)); });
     }
     struct Part {
       const PackedRows* panels;
@@ -236,7 +237,8 @@ std::vector<int32_t> all_tokens(int64_t n) {
 
 }  // namespace
 
-void mlp(Matrix x, const MlpWeights& w, Matrix y, Activations activations, const MlpObserver& observer) {
+void mlp(Matrix x, const MlpWeights& w, Matrix y, Activations activations,
+         const MlpObserver& observer) {
   const std::vector<int32_t> tokens = all_tokens(x.rows);
   Job job{.weights = &w, .tokens = tokens};
   run_jobs(x, std::span(&job, 1), y, activations, observer);

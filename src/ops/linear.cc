@@ -38,8 +38,8 @@ kernels::WeightView LinearWeight::view() const {
 void fake_quantize(Matrix x, Activations activations, Matrix y) {
   thread_pool().parallel_for(x.rows, [&](int64_t i) {
     kernels::quantize_dequantize_e4m3(x.row(i), x.cols, kActivationGroup,
-                                      activations == Activations::kFp8PowerOfTwo, y.row(i),
-                                      nullptr, nullptr);
+                                      activations == Activations::kFp8PowerOfTwo, y.row(i), nullptr,
+                                      nullptr);
   });
 }
 
@@ -64,8 +64,7 @@ void linear(Matrix x, const LinearWeight& w, Matrix y, Activations activations) 
     rows = PackedRows(form, x.rows, x.cols,
                       packed.get_bytes(kernels::packed_bytes(form, x.rows, x.cols)));
     rows.clear_padding();
-    thread_pool().parallel_for(
-        x.rows, [&](int64_t i) { rows.store(i, 0, x.cols, x.row(i)); });
+    thread_pool().parallel_for(x.rows, [&](int64_t i) { rows.store(i, 0, x.cols, x.row(i)); });
   }
   // A few tasks a thread, so that none waits long for the last; whole cache lines of output.
   const int64_t wanted = view.rows / (4 * thread_pool().size());

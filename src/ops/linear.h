@@ -8,10 +8,10 @@ namespace dsv3::ops {
 
 /// How the inputs of products with weights are rounded before.
 enum class Activations : uint8_t {
-  kFloat32,         ///< not at all
-  kFast,            ///< to what is fastest with the weights' format: kernels/packed/packed_rows.h
-  kFp8,             ///< those of FP8 weights per token and 128 channels, with float32 scales
-  kFp8PowerOfTwo,   ///< the same with scales rounded up to a power of two (scale_fmt "ue8m0")
+  kFloat32,        ///< not at all
+  kFast,           ///< to what is fastest with the weights' format: kernels/packed/packed_rows.h
+  kFp8,            ///< those of FP8 weights per token and 128 channels, with float32 scales
+  kFp8PowerOfTwo,  ///< the same with scales rounded up to a power of two (scale_fmt "ue8m0")
 };
 constexpr bool rounds_to_fp8(Activations a) {
   return a == Activations::kFp8 || a == Activations::kFp8PowerOfTwo;

@@ -75,9 +75,8 @@ HWY_INLINE void load_codes(const Block* b, ChunkCodes& out) {
 
 // One row of W times the M rows x of A. `end`: of what is read of W after it.
 template <class Block, int M>
-HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t cols,
-                        const char* end, const ScaleIndices (&indices)[kCodeVectors],
-                        float* sums) {
+HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t cols, const char* end,
+                        const ScaleIndices (&indices)[kCodeVectors], float* sums) {
   using Format = Unpack<Block>;
   constexpr int kBlocks = 256 / Format::kElements;
   constexpr bool kBiased = Format::kSigned && kDot4Biased;
@@ -98,14 +97,16 @@ HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t col
     load_codes(b, codes);
     Format::scales(b, scale, minimum);
     if constexpr (kOffset != 0.0f) {
-      for (int i = 0; i < kScaleVectors; ++i) minimum.v[i] = hn::Mul(scale.v[i], hn::Set(d, kOffset));
+      for (int i = 0; i < kScaleVectors; ++i)
+        minimum.v[i] = hn::Mul(scale.v[i], hn::Set(d, kOffset));
     }
     for (int p = 0; p < M; ++p) {
       const Int8Chunk& a = x[p][chunk];
       VF scales[kScaleVectors];
       for (int i = 0; i < kScaleVectors; ++i) {
         scales[i] = hn::Mul(scale.v[i], hn::Load(d, a.scale + i * kFloats));
-        if constexpr (kLess) less[p] = hn::MulAdd(minimum.v[i], hn::Load(d, a.sum + i * kFloats), less[p]);
+        if constexpr (kLess)
+          less[p] = hn::MulAdd(minimum.v[i], hn::Load(d, a.sum + i * kFloats), less[p]);
       }
       for (int v = 0; v < kCodeVectors; ++v) {
         const auto q = hn::Load(I8(), a.codes + v * kBytes);
@@ -147,7 +148,8 @@ HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t col
 
 // `rows` <= M rows of C from row i on. What is missing is computed too, and dropped.
 template <class Block, int M>
-void rows_dot(int64_t rows, const Int8Rows& a, int64_t i, const WeightView& w, float* c, int64_t ldc) {
+void rows_dot(int64_t rows, const Int8Rows& a, int64_t i, const WeightView& w, float* c,
+              int64_t ldc) {
   const Int8Chunk* x[M];
   for (int p = 0; p < M; ++p) x[p] = a.row(i + std::min<int64_t>(p, rows - 1), w.cols);
   ScaleIndices indices[kCodeVectors];
@@ -178,7 +180,9 @@ void gemm_nt_int8_block(int64_t m, const Int8Rows& a, const WeightView& w, float
 }
 
 void gemm_nt_int8_impl(int64_t m, const Int8Rows& a, const WeightView& w, float* c, int64_t ldc) {
-  if (!with_block(w.format, [&](auto block) HWY_ATTR { gemm_nt_int8_block<decltype(block)>(m, a, w, c, ldc); })) {
+  if (!with_block(w.format, [&](auto block) HWY_ATTR {
+        gemm_nt_int8_block<decltype(block)>(m, a, w, c, ldc);
+      })) {
     fail("{} is not a block format", dtype_name(w.format));
   }
 }

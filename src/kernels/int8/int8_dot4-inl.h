@@ -28,8 +28,8 @@ using VI8 = hn::Vec<I8>;
 
 #if HWY_TARGET == HWY_AVX3_DL
 constexpr bool kDot4Biased = true;
-// In assembly, because Highway's target names the instruction's AVX2 form, not this one, so that the
-// compiler refuses the intrinsic.
+// In assembly, because Highway's target names the instruction's AVX2 form, not this one, so that
+// the compiler refuses the intrinsic.
 HWY_INLINE VI32 dot4(VI32 sum, VU8 u, VI8 s) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(u.raw), "vm"(s.raw));
   return sum;

@@ -25,7 +25,8 @@ void quantize_int8_channels_ref(const float* x, int64_t channel, int64_t n, Int8
       int sum = 0;
       for (int64_t i = 16 * half; i < 16 * half + 16; ++i) {
         const float value = i < count && finite ? x[first + i] * inverse : 0.0f;
-        chunk.codes[at + i] = static_cast<int8_t>(std::nearbyintf(std::clamp(value, -127.0f, 127.0f)));
+        chunk.codes[at + i] =
+            static_cast<int8_t>(std::nearbyintf(std::clamp(value, -127.0f, 127.0f)));
         sum += chunk.codes[at + i];
       }
       chunk.scale[at / 16 + half] = scale;

@@ -31,11 +31,11 @@ struct Int8Rows {
   }
 };
 
-/// Rounds x[0, n) to 8-bit integers, ties to even; the chunks are filled up with zeros. A group with
-/// NaN or infinity gets the scale NaN, so that it shows in every product.
+/// Rounds x[0, n) to 8-bit integers, ties to even; the chunks are filled up with zeros. A group
+/// with NaN or infinity gets the scale NaN, so that it shows in every product.
 void quantize_int8(const float* x, int64_t n, Int8Chunk* out);
-/// The same for channels [channel, channel + n) of a row of chunks, `channel` a multiple of 32; x[0]
-/// is the first. Fills up with zeros to the next multiple of 32.
+/// The same for channels [channel, channel + n) of a row of chunks, `channel` a multiple of 32;
+/// x[0] is the first. Fills up with zeros to the next multiple of 32.
 void quantize_int8_channels(const float* x, int64_t channel, int64_t n, Int8Chunk* row);
 
 void quantize_int8_channels_ref(const float* x, int64_t channel, int64_t n, Int8Chunk* row);

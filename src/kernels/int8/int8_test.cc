@@ -36,7 +36,8 @@ TEST_P(Int8, RoundsAsTheReference) {
     quantize_int8_channels_ref(x.data(), 0, n, expected.data());
     quantize_int8(x.data(), n, found.data());
     for (size_t c = 0; c < expected.size(); ++c) {
-      for (int i = 0; i < 256; ++i) ASSERT_EQ(found[c].codes[i], expected[c].codes[i]) << n << ", " << c << ", " << i;
+      for (int i = 0; i < 256; ++i)
+        ASSERT_EQ(found[c].codes[i], expected[c].codes[i]) << n << ", " << c << ", " << i;
       for (int g = 0; g < 16; ++g) {
         ASSERT_EQ(found[c].scale[g], expected[c].scale[g]);
         ASSERT_EQ(found[c].sum[g], expected[c].sum[g]);
@@ -51,12 +52,14 @@ TEST_P(Int8, RoundingErrorIsHalfAStep) {
   quantize_int8(x.data(), 512, chunks.data());
   for (int i = 0; i < 512; ++i) {
     const float scale = chunks[i / 256].scale[i % 256 / 16];
-    EXPECT_LE(std::fabs(static_cast<float>(chunks[i / 256].codes[i % 256]) * scale - x[i]), 0.5001f * scale);
+    EXPECT_LE(std::fabs(static_cast<float>(chunks[i / 256].codes[i % 256]) * scale - x[i]),
+              0.5001f * scale);
   }
 }
 
 TEST_P(Int8, WhatIsNotFiniteShows) {
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     std::vector<float> x = random_row(256, random_);
     x[70] = bad;
     Int8Chunk chunk;
@@ -87,7 +90,11 @@ TEST_P(Int8, ProductsOfEachFormat) {
         std::vector<float> values = random_row(rows * cols, random_);
         std::vector<uint8_t> blocks(dtype_bytes(format.dtype, rows * cols));
         format.encode(values.data(), rows * cols, nullptr, blocks.data());
-        const WeightView w{.format = format.dtype, .data = blocks.data(), .rows = rows, .cols = cols, .row_stride = cols};
+        const WeightView w{.format = format.dtype,
+                           .data = blocks.data(),
+                           .rows = rows,
+                           .cols = cols,
+                           .row_stride = cols};
         std::vector<Int8Chunk> chunks((m + 2) * int8_chunks(cols));
         std::vector<int32_t> index(m);
         for (int64_t i = 0; i < m + 2; ++i) {
@@ -102,7 +109,8 @@ TEST_P(Int8, ProductsOfEachFormat) {
         gemm_nt_int8(m, a, w, found.data(), ldc);
         for (int64_t i = 0; i < m * ldc; ++i) {
           ASSERT_NEAR(found[i], expected[i], 1e-5 * std::sqrt(static_cast<double>(cols)) * 10)
-              << dtype_name(format.dtype) << ", " << cols << " columns, " << m << " rows, element " << i;
+              << dtype_name(format.dtype) << ", " << cols << " columns, " << m << " rows, element "
+              << i;
         }
       }
     }
@@ -118,7 +126,11 @@ TEST_P(Int8, ExtremeCodes) {
       std::vector<float> values(cols);
       for (int64_t i = 0; i < cols; ++i) values[i] = sign * (i % 3 == 2 ? -1.0f : 1.0f);
       format.encode(values.data(), cols, nullptr, blocks.data());
-      const WeightView w{.format = format.dtype, .data = blocks.data(), .rows = 1, .cols = cols, .row_stride = cols};
+      const WeightView w{.format = format.dtype,
+                         .data = blocks.data(),
+                         .rows = 1,
+                         .cols = cols,
+                         .row_stride = cols};
       std::vector<Int8Chunk> chunks(int8_chunks(cols));
       quantize_int8(values.data(), cols, chunks.data());
       float expected, found;

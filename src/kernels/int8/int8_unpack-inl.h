@@ -197,7 +197,9 @@ struct UnpackBlocks32 {
   static constexpr bool kSigned = false;
   static constexpr int kOffset = 0;
   static constexpr int kGroup = 32;
-  static HWY_INLINE void scales(const Block* b, Scales& s, Scales&) { s = block_scales(b, &Block::d); }
+  static HWY_INLINE void scales(const Block* b, Scales& s, Scales&) {
+    s = block_scales(b, &Block::d);
+  }
 };
 template <class Block>
 struct UnpackBlocks256 {
@@ -213,7 +215,8 @@ struct Unpack<formats::BlockQ8_0> : UnpackBlocks32<formats::BlockQ8_0> {
   static constexpr bool kSigned = true;
   template <int g>
   static HWY_INLINE Codes32 codes(const formats::BlockQ8_0* b) {
-    return map32(reinterpret_cast<const uint8_t*>(b[g].q.data()), [](VB32 v, int) HWY_ATTR { return v; });
+    return map32(reinterpret_cast<const uint8_t*>(b[g].q.data()),
+                 [](VB32 v, int) HWY_ATTR { return v; });
   }
 };
 template <>
@@ -300,7 +303,8 @@ HWY_INLINE void k_scales(const Block* b, Scales& s, Scales& m) {
   const uint32_t scale = (third & 0x0F0F0F0F) | (first >> 2 & 0x30303030);
   const uint32_t minimum = (third >> 4 & 0x0F0F0F0F) | (second >> 2 & 0x30303030);
   s = scaled_bytes(each_twice((first & 0x3F3F3F3F) | uint64_t{scale} << 32), half_value(b->d));
-  m = scaled_bytes(each_twice((second & 0x3F3F3F3F) | uint64_t{minimum} << 32), half_value(b->dmin));
+  m = scaled_bytes(each_twice((second & 0x3F3F3F3F) | uint64_t{minimum} << 32),
+                   half_value(b->dmin));
 }
 template <>
 struct Unpack<formats::BlockQ4_K> : UnpackBlocks256<formats::BlockQ4_K> {
@@ -308,9 +312,12 @@ struct Unpack<formats::BlockQ4_K> : UnpackBlocks256<formats::BlockQ4_K> {
   static constexpr int kGroup = 32;
   template <int g>
   static HWY_INLINE Codes32 codes(const formats::BlockQ4_K* b) {
-    return map32(b->q.data() + 32 * (g / 2), [](VB32 v, int) HWY_ATTR { return bits32<4 * (g % 2), 0xF>(v); });
+    return map32(b->q.data() + 32 * (g / 2),
+                 [](VB32 v, int) HWY_ATTR { return bits32<4 * (g % 2), 0xF>(v); });
   }
-  static HWY_INLINE void scales(const formats::BlockQ4_K* b, Scales& s, Scales& m) { k_scales(b, s, m); }
+  static HWY_INLINE void scales(const formats::BlockQ4_K* b, Scales& s, Scales& m) {
+    k_scales(b, s, m);
+  }
 };
 template <>
 struct Unpack<formats::BlockQ5_K> : UnpackBlocks256<formats::BlockQ5_K> {
@@ -318,12 +325,15 @@ struct Unpack<formats::BlockQ5_K> : UnpackBlocks256<formats::BlockQ5_K> {
   static constexpr int kGroup = 32;
   template <int g>
   static HWY_INLINE Codes32 codes(const formats::BlockQ5_K* b) {
-    const Codes32 fifth = map32(b->q4.data(), [](VB32 v, int) HWY_ATTR { return bit32<1 << g, 16>(v); });
+    const Codes32 fifth =
+        map32(b->q4.data(), [](VB32 v, int) HWY_ATTR { return bit32<1 << g, 16>(v); });
     return map32(b->q.data() + 32 * (g / 2), [&](VB32 v, int i) HWY_ATTR {
       return hn::Or(bits32<4 * (g % 2), 0xF>(v), fifth.v[i]);
     });
   }
-  static HWY_INLINE void scales(const formats::BlockQ5_K* b, Scales& s, Scales& m) { k_scales(b, s, m); }
+  static HWY_INLINE void scales(const formats::BlockQ5_K* b, Scales& s, Scales& m) {
+    k_scales(b, s, m);
+  }
 };
 template <>
 struct Unpack<formats::BlockQ6_K> : UnpackBlocks256<formats::BlockQ6_K> {
@@ -346,7 +356,8 @@ struct Unpack<formats::BlockQ3_K> : UnpackBlocks256<formats::BlockQ3_K> {
   static constexpr int kOffset = 4;
   template <int g>
   static HWY_INLINE Codes32 codes(const formats::BlockQ3_K* b) {
-    const Codes32 third = map32(b->q2.data(), [](VB32 v, int) HWY_ATTR { return bit32<1 << g, 4>(v); });
+    const Codes32 third =
+        map32(b->q2.data(), [](VB32 v, int) HWY_ATTR { return bit32<1 << g, 4>(v); });
     return map32(b->q.data() + 32 * (g / 4), [&](VB32 v, int i) HWY_ATTR {
       return hn::Or(bits32<2 * (g % 4), 3>(v), third.v[i]);
     });
@@ -356,7 +367,8 @@ struct Unpack<formats::BlockQ3_K> : UnpackBlocks256<formats::BlockQ3_K> {
     uint32_t pairs;
     std::memcpy(&nibbles, b->scales.data(), 8);
     std::memcpy(&pairs, b->scales.data() + 8, 4);
-    const auto high = [&](int shift) HWY_ATTR { return uint64_t{pairs >> shift & 0x03030303} << 4; };
+    const auto high = [&](int shift)
+                          HWY_ATTR { return uint64_t{pairs >> shift & 0x03030303} << 4; };
     const uint64_t first = (nibbles & 0x0F0F0F0F0F0F0F0F) | high(0) | high(2) << 32;
     const uint64_t second = (nibbles >> 4 & 0x0F0F0F0F0F0F0F0F) | high(4) | high(6) << 32;
     const hn::CappedTag<int8_t, 16> di;
@@ -369,7 +381,8 @@ struct Unpack<formats::BlockQ2_K> : UnpackBlocks256<formats::BlockQ2_K> {
   static constexpr bool kHasMinimum = true;
   template <int g>
   static HWY_INLINE Codes32 codes(const formats::BlockQ2_K* b) {
-    return map32(b->q.data() + 32 * (g / 4), [](VB32 v, int) HWY_ATTR { return bits32<2 * (g % 4), 3>(v); });
+    return map32(b->q.data() + 32 * (g / 4),
+                 [](VB32 v, int) HWY_ATTR { return bits32<2 * (g % 4), 3>(v); });
   }
   static HWY_INLINE void scales(const formats::BlockQ2_K* b, Scales& s, Scales& m) {
     const B16 d8;
@@ -392,7 +405,8 @@ template <class Block, int v = 0>
 HWY_INLINE void chunk_codes(const Block* b, Codes256& out) {
   if constexpr (v < 4) {
     using Format = Unpack<Block>;
-    const Codes32 low = Format::template codes<2 * v>(b), high = Format::template codes<2 * v + 1>(b);
+    const Codes32 low = Format::template codes<2 * v>(b),
+                  high = Format::template codes<2 * v + 1>(b);
     out.v[v] = hn::Combine(B64(), high.v[0], low.v[0]);
     chunk_codes<Block, v + 1>(b, out);
   }
@@ -400,8 +414,9 @@ HWY_INLINE void chunk_codes(const Block* b, Codes256& out) {
 
 HWY_INLINE void chunk_codes(const formats::BlockQ8_0* b, Codes256& out) {
   for (int v = 0; v < 4; ++v) {
-    out.v[v] = hn::Combine(B64(), hn::LoadU(B32(), reinterpret_cast<const uint8_t*>(b[2 * v + 1].q.data())),
-                           hn::LoadU(B32(), reinterpret_cast<const uint8_t*>(b[2 * v].q.data())));
+    out.v[v] = hn::Combine(
+        B64(), hn::LoadU(B32(), reinterpret_cast<const uint8_t*>(b[2 * v + 1].q.data())),
+        hn::LoadU(B32(), reinterpret_cast<const uint8_t*>(b[2 * v].q.data())));
   }
 }
 
@@ -422,7 +437,8 @@ HWY_INLINE VB64 shift_halves(VB64 v) {
   const hn::Repartition<uint16_t, B64> d16;
   const hn::Half<decltype(d16)> half;
   constexpr bool kRight = kLow < 0 || kHigh < 0;
-  const auto count = hn::Combine(d16, hn::Set(half, kHigh < 0 ? -kHigh : kHigh), hn::Set(half, kLow < 0 ? -kLow : kLow));
+  const auto count = hn::Combine(d16, hn::Set(half, kHigh < 0 ? -kHigh : kHigh),
+                                 hn::Set(half, kLow < 0 ? -kLow : kLow));
   const auto wide = hn::BitCast(d16, v);
   return hn::BitCast(B64(), kRight ? hn::Shr(wide, count) : hn::Shl(wide, count));
 }

@@ -1,5 +1,5 @@
-// Products of a few rows of bfloat16 with BF16 and FP8 weights, by AVX-512 BF16: the weights are read
-// once, and FP8 codes become bfloat16 by looking them up.
+// Products of a few rows of bfloat16 with BF16 and FP8 weights, by AVX-512 BF16: the weights are
+// read once, and FP8 codes become bfloat16 by looking them up.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -32,7 +32,8 @@ struct CodeTable {
   alignas(64) std::array<uint8_t, 128> low, high;
   CodeTable() {
     for (int code = 0; code < 128; ++code) {
-      const uint16_t bits = formats::float_to_bf16(formats::e4m3_to_float(static_cast<uint8_t>(code)));
+      const uint16_t bits =
+          formats::float_to_bf16(formats::e4m3_to_float(static_cast<uint8_t>(code)));
       low[code] = static_cast<uint8_t>(bits & 0xFF);
       high[code] = static_cast<uint8_t>(bits >> 8);
     }
@@ -72,7 +73,8 @@ struct F8E4M3Weights {
 
 // sums += rows of X times `count` weights from p on; what does not fill 64 is zero in X's rows.
 template <class Weights, int M>
-inline void add_products(const char* p, int64_t count, const uint16_t* const (&x)[M], int64_t at, __m512 (&sum)[M][2]) {
+inline void add_products(const char* p, int64_t count, const uint16_t* const (&x)[M], int64_t at,
+                         __m512 (&sum)[M][2]) {
   const auto add = [&](const char* from, int64_t k) {
     __m512bh w[2];
     Weights::load(from, w);
@@ -97,7 +99,8 @@ inline void add_products(const char* p, int64_t count, const uint16_t* const (&x
 }
 
 template <class Weights, int M>
-void rows_dot(int64_t rows, const uint16_t* x, int64_t stride, const int32_t* index, const WeightView& w, float* c, int64_t ldc) {
+void rows_dot(int64_t rows, const uint16_t* x, int64_t stride, const int32_t* index,
+              const WeightView& w, float* c, int64_t ldc) {
   const uint16_t* from[M];
   for (int i = 0; i < M; ++i) {
     const int64_t row = std::min<int64_t>(i, rows - 1);
@@ -107,24 +110,28 @@ void rows_dot(int64_t rows, const uint16_t* x, int64_t stride, const int32_t* in
   const int64_t segment = scaled ? w.block_cols : w.cols;
   for (int64_t n = 0; n < w.rows; ++n) {
     const auto* p = static_cast<const char*>(w.row(n));
-    const float* scales = scaled ? w.scale + (w.first_row + n) / w.block_rows * w.scale_stride : nullptr;
+    const float* scales =
+        scaled ? w.scale + (w.first_row + n) / w.block_rows * w.scale_stride : nullptr;
     __m512 total[M];
     for (int i = 0; i < M; ++i) total[i] = _mm512_setzero_ps();
     for (int64_t k = 0; k < w.cols; k += segment) {
       __m512 sum[M][2];
       for (int i = 0; i < M; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-      add_products<Weights, M>(p + k * Weights::kBytes, std::min(segment, w.cols - k), from, k, sum);
+      add_products<Weights, M>(p + k * Weights::kBytes, std::min(segment, w.cols - k), from, k,
+                               sum);
       const __m512 scale = _mm512_set1_ps(scaled ? scales[k / segment] : 1.0f);
       for (int i = 0; i < M; ++i) {
         total[i] = _mm512_fmadd_ps(_mm512_add_ps(sum[i][0], sum[i][1]), scale, total[i]);
       }
     }
-    for (int64_t i = 0; i < std::min<int64_t>(rows, M); ++i) c[i * ldc + n] = _mm512_reduce_add_ps(total[i]);
+    for (int64_t i = 0; i < std::min<int64_t>(rows, M); ++i)
+      c[i * ldc + n] = _mm512_reduce_add_ps(total[i]);
   }
 }
 
 template <class Weights>
-void dot(int64_t m, const uint16_t* x, int64_t stride, const int32_t* index, const WeightView& w, float* c, int64_t ldc) {
+void dot(int64_t m, const uint16_t* x, int64_t stride, const int32_t* index, const WeightView& w,
+         float* c, int64_t ldc) {
   for (int64_t i = 0; i < m; i += 4) {
     const int64_t rows = std::min<int64_t>(m - i, 4);
     const uint16_t* from = index != nullptr ? x : x + i * stride;
@@ -143,14 +150,16 @@ HWY_POP_ATTRIBUTES
 
 }  // namespace
 
-void bf16_rows_product(int64_t m, const uint16_t* x, int64_t stride, const int32_t* rows, const WeightView& w, float* c, int64_t ldc) {
+void bf16_rows_product(int64_t m, const uint16_t* x, int64_t stride, const int32_t* rows,
+                       const WeightView& w, float* c, int64_t ldc) {
   if (w.format == DType::kBF16) return dot<BF16Weights>(m, x, stride, rows, w, c, ldc);
   dot<F8E4M3Weights>(m, x, stride, rows, w, c, ldc);
 }
 
 #else
 
-void bf16_rows_product(int64_t, const uint16_t*, int64_t, const int32_t*, const WeightView&, float*, int64_t) {
+void bf16_rows_product(int64_t, const uint16_t*, int64_t, const int32_t*, const WeightView&, float*,
+                       int64_t) {
   fail("products of bfloat16 rows need AVX-512 BF16");
 }
 

@@ -28,7 +28,8 @@ struct BF16Rows {
   int64_t blocks;  // of 32 columns
 };
 
-void rows_to_c(const float* ct, int64_t ld, int64_t first, int64_t end, int64_t rows, float* c, int64_t ldc) {
+void rows_to_c(const float* ct, int64_t ld, int64_t first, int64_t end, int64_t rows, float* c,
+               int64_t ldc) {
   for (int64_t i = first; i < end; ++i) {
     for (int64_t n = 0; n < rows; ++n) c[i * ldc + n] = ct[n * ld + i - first];
   }
@@ -48,7 +49,8 @@ void round_row(const float* x, int64_t n, uint16_t* out) {
 
 // N rows of W times the rows of T panels: C^T, rows `ld` floats apart.
 template <int N, int T>
-inline void dot_tile(const BF16Panel* x, int64_t panel_stride, const BF16Rows& w, int64_t row, float* ct, int64_t ld) {
+inline void dot_tile(const BF16Panel* x, int64_t panel_stride, const BF16Rows& w, int64_t row,
+                     float* ct, int64_t ld) {
   __m512 sum[N][T];
   for (int n = 0; n < N; ++n) {
     for (int t = 0; t < T; ++t) sum[n][t] = _mm512_setzero_ps();
@@ -78,7 +80,8 @@ inline void dot_tile(const BF16Panel* x, int64_t panel_stride, const BF16Rows& w
 }
 
 template <int T>
-void dot_strip(const BF16Panel* x, int64_t panel_stride, const BF16Rows& w, int64_t rows, float* ct, int64_t ld) {
+void dot_strip(const BF16Panel* x, int64_t panel_stride, const BF16Rows& w, int64_t rows, float* ct,
+               int64_t ld) {
   int64_t row = 0;
   constexpr int kTile = 8;
   for (; row + kTile <= rows; row += kTile) dot_tile<kTile, T>(x, panel_stride, w, row, ct, ld);
@@ -88,7 +91,8 @@ void dot_strip(const BF16Panel* x, int64_t panel_stride, const BF16Rows& w, int6
 struct DotProducts {
   static constexpr int64_t kWholeRows = 1;  // rows of W that are read together
   static constexpr int64_t kPanels = 3;     // panels of X in a call, at most 4
-  static void run(int64_t panels, const BF16Panel* x, const BF16Rows& w, int64_t rows, float* ct, int64_t ld) {
+  static void run(int64_t panels, const BF16Panel* x, const BF16Rows& w, int64_t rows, float* ct,
+                  int64_t ld) {
     if (panels == 3) return dot_strip<3>(x, w.blocks, w, rows, ct, ld);
     if (panels == 2) return dot_strip<2>(x, w.blocks, w, rows, ct, ld);
     return dot_strip<1>(x, w.blocks, w, rows, ct, ld);
@@ -164,13 +168,15 @@ class EmulatedTiles {
       for (int i = 0; i < 16; ++i) {
         float& sum = sums_[2 * w + x][n][i];
         for (int q = 0; q < 32; ++q) {
-          sum += formats::bf16_to_float(w_[w][n][q]) * formats::bf16_to_float(x_[x][q / 2][2 * i + q % 2]);
+          sum += formats::bf16_to_float(w_[w][n][q]) *
+                 formats::bf16_to_float(x_[x][q / 2][2 * i + q % 2]);
         }
       }
     }
   }
   void store(int which, float* p, int64_t stride) const {
-    for (int r = 0; r < 16; ++r) std::memcpy(reinterpret_cast<char*>(p) + r * stride, sums_[which][r], 64);
+    for (int r = 0; r < 16; ++r)
+      std::memcpy(reinterpret_cast<char*>(p) + r * stride, sums_[which][r], 64);
   }
   Tile w_[2], x_[2];
   float sums_[4][16][16];
@@ -182,7 +188,8 @@ HWY_PUSH_ATTRIBUTES("amx-tile,amx-bf16")
 
 // 16 W rows of W (W = 1 or 2) times the rows of X panels.
 template <class Tiles, int W, int X>
-void multiply_tiles(Tiles& tiles, const BF16Panel* x, const BF16Rows& w, int64_t row, float* ct, int64_t ld) {
+void multiply_tiles(Tiles& tiles, const BF16Panel* x, const BF16Rows& w, int64_t row, float* ct,
+                    int64_t ld) {
   const auto w_stride = static_cast<int64_t>(w.stride * sizeof(uint16_t));
   const auto c_stride = static_cast<int64_t>(ld * sizeof(float));
   const uint16_t* w0 = w.data + row * w.stride;
@@ -215,7 +222,8 @@ template <class Tiles>
 struct TileProducts {
   static constexpr int64_t kWholeRows = 16;
   static constexpr int64_t kPanels = 4;
-  static void run(int64_t panels, const BF16Panel* x, const BF16Rows& w, int64_t rows, float* ct, int64_t ld) {
+  static void run(int64_t panels, const BF16Panel* x, const BF16Rows& w, int64_t rows, float* ct,
+                  int64_t ld) {
     Tiles tiles;
     for (int64_t p = 0; p < panels; p += 2) {
       const BF16Panel* from = x + p * w.blocks;
@@ -262,8 +270,8 @@ BF16Rows bf16_rows(const WeightView& w, int64_t whole_rows, uint16_t* room, floa
   if (w.format == DType::kBF16 && w.cols == stride && w.rows % whole_rows == 0) {
     return {static_cast<const uint16_t*>(w.data), w.row_stride, blocks};
   }
-  const bool unpacked = is_block_format(w.format) && current_features().avx512_bf16 &&
-                        unpack_bf16(w, stride, room);
+  const bool unpacked =
+      is_block_format(w.format) && current_features().avx512_bf16 && unpack_bf16(w, stride, room);
   for (int64_t r = 0; r < w.rows && !unpacked; ++r) {
     uint16_t* to = room + r * stride;
     if (w.format == DType::kBF16) {
@@ -322,7 +330,8 @@ void amx_panel_product(int64_t, const BF16Panel*, const WeightView&, float*, int
 
 #endif
 
-void amx_panel_product_emulated(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc) {
+void amx_panel_product_emulated(int64_t m, const BF16Panel* x, const WeightView& w, float* c,
+                                int64_t ldc) {
   product<TileProducts<EmulatedTiles>>(m, x, w, c, ldc);
 }
 

@@ -44,10 +44,12 @@ HWY_INLINE void unpack_groups(const Block* b, __m512 scale, __m512 minimum, uint
   if constexpr (g < 8) {
     using Format = Unpack<Block>;
     const VB32 codes = Format::template codes<g>(b).v[0];
-    const __m128i halves[2] = {_mm256_castsi256_si128(codes.raw), _mm256_extracti128_si256(codes.raw, 1)};
+    const __m128i halves[2] = {_mm256_castsi256_si128(codes.raw),
+                               _mm256_extracti128_si256(codes.raw, 1)};
     __m512 x[2];
     for (int i = 0; i < 2; ++i) {
-      const __m512i wide = Format::kSigned ? _mm512_cvtepi8_epi32(halves[i]) : _mm512_cvtepu8_epi32(halves[i]);
+      const __m512i wide =
+          Format::kSigned ? _mm512_cvtepi8_epi32(halves[i]) : _mm512_cvtepu8_epi32(halves[i]);
       x[i] = _mm512_cvtepi32_ps(wide);
     }
     constexpr bool kLess = Format::kHasMinimum || Format::kOffset != 0;
@@ -72,7 +74,8 @@ HWY_INLINE void unpack_chunk(const Block* b, uint16_t* out) {
   if constexpr (Format::kOffset != 0) {
     minimum.v[0] = hn::Mul(scale.v[0], hn::Set(F(), static_cast<float>(Format::kOffset)));
   }
-  const __m512 less = Format::kHasMinimum || Format::kOffset != 0 ? minimum.v[0].raw : _mm512_setzero_ps();
+  const __m512 less =
+      Format::kHasMinimum || Format::kOffset != 0 ? minimum.v[0].raw : _mm512_setzero_ps();
   unpack_groups<Block>(b, scale.v[0].raw, less, out);
 }
 
@@ -106,7 +109,8 @@ void unpack_rows(const WeightView& w, int64_t stride, uint16_t* out) {
 }
 
 bool unpack_bf16_impl(const WeightView& w, int64_t stride, uint16_t* out) {
-  return with_block(w.format, [&](auto block) HWY_ATTR { unpack_rows<decltype(block)>(w, stride, out); });
+  return with_block(w.format,
+                    [&](auto block) HWY_ATTR { unpack_rows<decltype(block)>(w, stride, out); });
 }
 
 #endif  // HWY_AVX3_DL

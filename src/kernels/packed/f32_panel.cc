@@ -23,15 +23,18 @@ constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
 constexpr int kVectors = static_cast<int>(kPanelRows) / kLanes;  // of a panel's 16 rows
 
 // Rows of W that share what is loaded of a panel: as many sums as there are registers for.
-constexpr int kTile = (HWY_TARGET == HWY_AVX3) ? 12 : (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_NEON) ? 6 : 2;
-// Rows of W that are decoded together, and columns after which a sum is put aside: one long chain of
-// additions would be less accurate.
+constexpr int kTile = (HWY_TARGET == HWY_AVX3)                             ? 12
+                      : (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_NEON) ? 6
+                                                                           : 2;
+// Rows of W that are decoded together, and columns after which a sum is put aside: one long chain
+// of additions would be less accurate.
 constexpr int64_t kDecodedRows = 24;
 constexpr int64_t kSegment = 512;
 
 // C^T[row, 0..16) += N rows of W times `count` columns of a panel's rows.
 template <int N>
-HWY_INLINE void tile(const F32Panel* x, const float* w, int64_t w_stride, int64_t count, float* ct) {
+HWY_INLINE void tile(const F32Panel* x, const float* w, int64_t w_stride, int64_t count,
+                     float* ct) {
   const D d;
   V sum[N][kVectors];
   for (int n = 0; n < N; ++n) {
@@ -54,7 +57,8 @@ HWY_INLINE void tile(const F32Panel* x, const float* w, int64_t w_stride, int64_
   }
 }
 
-void f32_panel_product_impl(int64_t m, const F32Panel* x, const WeightView& w, float* c, int64_t ldc) {
+void f32_panel_product_impl(int64_t m, const F32Panel* x, const WeightView& w, float* c,
+                            int64_t ldc) {
   static thread_local Scratch scratch;
   const int64_t blocks = (w.cols + kPanelChannels - 1) / kPanelChannels;
   float* ct = scratch.get(kDecodedRows * (kPanelRows + w.cols));
@@ -69,10 +73,12 @@ void f32_panel_product_impl(int64_t m, const F32Panel* x, const WeightView& w, f
         const int64_t count = std::min(kSegment, w.cols - k);
         int64_t row = 0;
         for (; row + kTile <= rows; row += kTile) {
-          tile<kTile>(panels + k / kPanelChannels, decoded + row * w.cols + k, w.cols, count, ct + row * kPanelRows);
+          tile<kTile>(panels + k / kPanelChannels, decoded + row * w.cols + k, w.cols, count,
+                      ct + row * kPanelRows);
         }
         for (; row < rows; ++row) {
-          tile<1>(panels + k / kPanelChannels, decoded + row * w.cols + k, w.cols, count, ct + row * kPanelRows);
+          tile<1>(panels + k / kPanelChannels, decoded + row * w.cols + k, w.cols, count,
+                  ct + row * kPanelRows);
         }
       }
       const int64_t end = std::min(m, i + kPanelRows);

@@ -113,8 +113,8 @@ void unpack_rows(const WeightView& w, const Unpacked& to) {
 // sum += the products of `kQuads` times four channels from a group's start, for N rows of W and T
 // panels' rows.
 template <int N, int T, int kQuads>
-HWY_INLINE void add_products(const Int8Panel* const (&x)[T], int first_quad, const int8_t* const (&w)[N],
-                             __m512i (&sum)[N][T]) {
+HWY_INLINE void add_products(const Int8Panel* const (&x)[T], int first_quad,
+                             const int8_t* const (&w)[N], __m512i (&sum)[N][T]) {
 #pragma GCC unroll 8
   for (int q = 0; q < kQuads; ++q) {
     __m512i rows[T];
@@ -161,7 +161,8 @@ HWY_INLINE void tile(const Int8Panel* x, int64_t panel_stride, const Unpacked& w
           const __m512 minimum = _mm512_set1_ps(w.minimum[group]);
           for (int t = 0; t < T; ++t) {
             __m512 x_sum = _mm512_load_ps(panel[t]->sum[half]);
-            if constexpr (kGroup == 32) x_sum = _mm512_add_ps(x_sum, _mm512_load_ps(panel[t]->sum[1]));
+            if constexpr (kGroup == 32)
+              x_sum = _mm512_add_ps(x_sum, _mm512_load_ps(panel[t]->sum[1]));
             total[n][t] = _mm512_fnmadd_ps(minimum, x_sum, total[n][t]);
           }
         }
@@ -172,7 +173,8 @@ HWY_INLINE void tile(const Int8Panel* x, int64_t panel_stride, const Unpacked& w
 
 // C^T [w.rows][16 panels] of all rows of W and T panels' rows of X. N rows of W go together.
 template <int N, int T, int kGroup, bool kHasMinimum>
-void strip(const Int8Panel* x, int64_t panel_stride, const Unpacked& w, int64_t rows, float* ct, int64_t ld) {
+void strip(const Int8Panel* x, int64_t panel_stride, const Unpacked& w, int64_t rows, float* ct,
+           int64_t ld) {
   int64_t row = 0;
   for (; row + N <= rows; row += N) {
     __m512 total[N][T];
@@ -189,7 +191,8 @@ void strip(const Int8Panel* x, int64_t panel_stride, const Unpacked& w, int64_t 
 }
 
 template <int kGroup, bool kHasMinimum>
-void all_panels(int64_t m, const Int8Panel* x, const Unpacked& w, int64_t rows, float* ct, float* c, int64_t ldc) {
+void all_panels(int64_t m, const Int8Panel* x, const Unpacked& w, int64_t rows, float* ct, float* c,
+                int64_t ldc) {
   const int64_t panel_stride = w.cols / 32;
   for (int64_t i = 0; i < m;) {
     const int64_t panels = std::min((m - i + kPanelRows - 1) / kPanelRows, kPanels);
@@ -210,7 +213,8 @@ void all_panels(int64_t m, const Int8Panel* x, const Unpacked& w, int64_t rows, 
   }
 }
 
-void int8_panel_product_impl(int64_t m, const Int8Panel* x, const WeightView& w, float* c, int64_t ldc) {
+void int8_panel_product_impl(int64_t m, const Int8Panel* x, const WeightView& w, float* c,
+                             int64_t ldc) {
   static thread_local Scratch scratch;
   const int64_t stride = int8_chunks(w.cols) * 256, groups = stride / 16;
   // Four bytes of codes take a float's room; the transposed result is kPanels panels wide.

@@ -22,7 +22,8 @@ int64_t panel_rows(int64_t m) { return (m + kPanelRows - 1) / kPanelRows; }
 
 template <class Panel>
 Panel* panels_of(void* packed, int64_t cols, int64_t row, int64_t channel) {
-  return static_cast<Panel*>(packed) + row / kPanelRows * panel_channels(cols) + channel / kPanelChannels;
+  return static_cast<Panel*>(packed) + row / kPanelRows * panel_channels(cols) +
+         channel / kPanelChannels;
 }
 
 // 32 channels of a chunk, from a multiple of 32 on.
@@ -135,7 +136,8 @@ void clear_padding(RowForm form, int64_t m, int64_t cols, void* packed) {
 void pack_channels(RowForm form, int64_t cols, int64_t row, int64_t channel, int64_t n,
                    const float* x, void* packed) {
   if (form == RowForm::kInt8Rows) {
-    quantize_int8_channels(x, channel, n, static_cast<Int8Chunk*>(packed) + row * int8_chunks(cols));
+    quantize_int8_channels(x, channel, n,
+                           static_cast<Int8Chunk*>(packed) + row * int8_chunks(cols));
     return;
   }
   if (form == RowForm::kBF16Rows) {
@@ -165,8 +167,8 @@ void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* 
     case RowForm::kInt8Rows:
       return gemm_nt_int8(m, {static_cast<const Int8Chunk*>(packed), rows}, w, c, ldc);
     case RowForm::kBF16Rows:
-      return bf16_rows_product(m, static_cast<const uint16_t*>(packed), bf16_row_stride(w.cols), rows,
-                               w, c, ldc);
+      return bf16_rows_product(m, static_cast<const uint16_t*>(packed), bf16_row_stride(w.cols),
+                               rows, w, c, ldc);
     case RowForm::kInt8Panels:
       return int8_panel_product(m, static_cast<const Int8Panel*>(packed), w, c, ldc);
     case RowForm::kF32Panels:

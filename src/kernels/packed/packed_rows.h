@@ -42,7 +42,8 @@ struct alignas(64) F32Panel {
   float values[kPanelChannels][kPanelRows];
 };
 
-/// Whether rows of this form are stored one after the other, so that products may choose among them.
+/// Whether rows of this form are stored one after the other, so that products may choose among
+/// them.
 constexpr bool is_row_major(RowForm form) {
   return form == RowForm::kInt8Rows || form == RowForm::kBF16Rows;
 }

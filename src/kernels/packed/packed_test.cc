@@ -57,7 +57,8 @@ Weights random_weights(DType format, int64_t rows, int64_t cols, std::mt19937& r
 bool is_bf16(RowForm form) { return form == RowForm::kBF16Panels || form == RowForm::kBF16Rows; }
 
 // C as the form of the rows has it: rounded rows times (for bfloat16 panels: rounded) weights.
-std::vector<float> expected(RowForm form, int64_t m, const std::vector<float>& x, const Weights& w) {
+std::vector<float> expected(RowForm form, int64_t m, const std::vector<float>& x,
+                            const Weights& w) {
   const int64_t n = w.view.rows, k = w.view.cols;
   std::vector<float> weights(n * k), c(m * n);
   decode_ref(w.view, weights.data(), k);
@@ -68,7 +69,8 @@ std::vector<float> expected(RowForm form, int64_t m, const std::vector<float>& x
     } else if (form != RowForm::kF32Panels) {
       std::vector<Int8Chunk> chunks(int8_chunks(k));
       quantize_int8_channels_ref(row.data(), 0, k, chunks.data());
-      for (int64_t q = 0; q < k; ++q) row[q] = chunks[q / 256].codes[q % 256] * chunks[q / 256].scale[q % 256 / 16];
+      for (int64_t q = 0; q < k; ++q)
+        row[q] = chunks[q / 256].codes[q % 256] * chunks[q / 256].scale[q % 256 / 16];
     }
     for (int64_t j = 0; j < n; ++j) {
       double sum = 0;
@@ -84,7 +86,8 @@ std::vector<float> expected(RowForm form, int64_t m, const std::vector<float>& x
 
 using Product = void (*)(RowForm, int64_t, const void*, const WeightView&, float*, int64_t);
 
-void check(RowForm form, DType format, int64_t m, int64_t n, int64_t k, std::mt19937& random, Product product) {
+void check(RowForm form, DType format, int64_t m, int64_t n, int64_t k, std::mt19937& random,
+           Product product) {
   const Weights w = random_weights(format, n, k, random);
   const std::vector<float> x = random_values(m * k, random);
   // Memory of another product, which padding must not let through.
@@ -106,17 +109,22 @@ void check(RowForm form, DType format, int64_t m, int64_t n, int64_t k, std::mt1
       if (j >= n) {
         ASSERT_EQ(c[i * ldc + j], -7.0f) << "written beyond the row's end";
       } else {
-        ASSERT_NEAR(c[i * ldc + j], reference[i * n + j], 2e-5 * std::sqrt(static_cast<double>(k)) * 8 + 1e-6 * std::fabs(reference[i * n + j]))
-            << dtype_name(format) << ": [" << m << ", " << k << "] x [" << n << ", " << k << "] at " << i << ", " << j;
+        ASSERT_NEAR(
+            c[i * ldc + j], reference[i * n + j],
+            2e-5 * std::sqrt(static_cast<double>(k)) * 8 + 1e-6 * std::fabs(reference[i * n + j]))
+            << dtype_name(format) << ": [" << m << ", " << k << "] x [" << n << ", " << k << "] at "
+            << i << ", " << j;
       }
     }
   }
 }
 
-void packed_product(RowForm form, int64_t m, const void* packed, const WeightView& w, float* c, int64_t ldc) {
+void packed_product(RowForm form, int64_t m, const void* packed, const WeightView& w, float* c,
+                    int64_t ldc) {
   gemm_nt_packed(form, m, packed, nullptr, w, c, ldc);
 }
-void emulated_product(RowForm, int64_t m, const void* packed, const WeightView& w, float* c, int64_t ldc) {
+void emulated_product(RowForm, int64_t m, const void* packed, const WeightView& w, float* c,
+                      int64_t ldc) {
   amx_panel_product_emulated(m, static_cast<const BF16Panel*>(packed), w, c, ldc);
 }
 
@@ -134,7 +142,12 @@ TEST_P(PackedProducts, BlockFormats) {
     for (const int64_t m : {1, 4, 5, 16, 17, 31, 48, 50, 100}) {
       const RowForm form = row_form({.format = format.dtype}, m);
       if (form == RowForm::kFloat32) continue;
-      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 256}, {33, 512}, {8, 96}, {70, 768}, {5, 32}, {64, 288}}) {
+      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 256},
+                                 {33, 512},
+                                 {8, 96},
+                                 {70, 768},
+                                 {5, 32},
+                                 {64, 288}}) {
         if (k % format.elements != 0) continue;
         check(form, format.dtype, m, n, k, random_, packed_product);
         if (HasFatalFailure()) return;
@@ -148,7 +161,12 @@ TEST_P(PackedProducts, FloatFormats) {
     for (const int64_t m : {1, 2, 3, 4, 5, 16, 17, 31, 48, 50, 100}) {
       const RowForm form = row_form({.format = format, .block_cols = 64}, m);
       if (form == RowForm::kFloat32) continue;
-      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 64}, {33, 512}, {8, 96}, {70, 208}, {5, 16}, {64, 288}}) {
+      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 64},
+                                 {33, 512},
+                                 {8, 96},
+                                 {70, 208},
+                                 {5, 16},
+                                 {64, 288}}) {
         check(form, format, m, n, k, random_, packed_product);
         if (HasFatalFailure()) return;
       }
@@ -158,8 +176,8 @@ TEST_P(PackedProducts, FloatFormats) {
 
 TEST(AmxProducts, InEmulatedTiles) {
   std::mt19937 random(13);
-  for (const DType format : {DType::kBF16, DType::kF8E4M3, DType::kQ4_K, DType::kQ5_1, DType::kQ6_K, DType::kQ2_K,
-                             DType::kQ3_K, DType::kIQ4_XS, DType::kQ8_0}) {
+  for (const DType format : {DType::kBF16, DType::kF8E4M3, DType::kQ4_K, DType::kQ5_1, DType::kQ6_K,
+                             DType::kQ2_K, DType::kQ3_K, DType::kIQ4_XS, DType::kQ8_0}) {
     for (const int64_t m : {1, 17, 33, 64}) {
       for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 256}, {32, 512}, {70, 256}}) {
         check(RowForm::kBF16Panels, format, m, n, k, random, emulated_product);

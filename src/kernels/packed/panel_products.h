@@ -15,13 +15,13 @@ void amx_panel_product(int64_t m, const BF16Panel* x, const WeightView& w, float
 void amx_panel_product_emulated(int64_t m, const BF16Panel* x, const WeightView& w, float* c,
                                 int64_t ldc);
 
-/// gemm_nt_packed for kBF16Rows, W in BF16 or F8_E4M3 (scale blocks of a multiple of 64 columns). Rows
-/// of X are `stride` elements apart, zeros up to a multiple of 64 channels. Needs AVX-512 BF16 and
-/// VBMI.
+/// gemm_nt_packed for kBF16Rows, W in BF16 or F8_E4M3 (scale blocks of a multiple of 64 columns).
+/// Rows of X are `stride` elements apart, zeros up to a multiple of 64 channels. Needs AVX-512 BF16
+/// and VBMI.
 void bf16_rows_product(int64_t m, const uint16_t* x, int64_t stride, const int32_t* rows,
                        const WeightView& w, float* c, int64_t ldc);
-/// Rows of a block format rounded to bfloat16, `stride` elements apart. Needs AVX-512 VNNI and BF16;
-/// false, and nothing done, where VNNI is missing.
+/// Rows of a block format rounded to bfloat16, `stride` elements apart. Needs AVX-512 VNNI and
+/// BF16; false, and nothing done, where VNNI is missing.
 bool unpack_bf16(const WeightView& w, int64_t stride, uint16_t* out);
 /// Nearest bfloat16, ties to even.
 void round_to_bf16(const float* x, int64_t n, uint16_t* out);
