@@ -215,7 +215,7 @@ TEST_F(CacheTest, Bf16CacheGivesTheSameBitsInChunks) {
 }
 
 TEST_F(CacheTest, RefusesWrongElementTypesAndSizes) {
-  expect_error([&] { Cache::dynamic(config_, DType::kF16); }, {"F32 or BF16", "F16"});
+  expect_error([&] { Cache::dynamic(config_, DType::kF16); }, {"F32, BF16 or I8", "F16"});
   expect_error([&] { Cache::fixed(config_, 0, 10); }, {"0", "10"});
   expect_error([&] { Cache::fixed(config_, 1, 0); }, {"1", "0"});
 }
