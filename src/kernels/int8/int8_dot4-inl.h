@@ -37,7 +37,7 @@ HWY_INLINE VI32 dot4(VI32 sum, VU8 u, VI8 s) {
 HWY_INLINE VI32 dot4_signed(VI32 sum, VI8 a, VI8 s) {
   return dot4(sum, hn::Xor(hn::BitCast(U8(), a), hn::Set(U8(), 0x80)), s);
 }
-#elif HWY_ARCH_X86
+#elif HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128
 constexpr bool kDot4Biased = false;
 // Sums of two products are 16 bits wide, and saturate from 127 * 128 * 2 on.
 HWY_INLINE VI32 dot4(VI32 sum, VU8 u, VI8 s) {
