@@ -82,13 +82,18 @@ void add_processor_options(CLI::App& command, EngineOptions& options) {
 void add_engine_options(CLI::App& command, EngineOptions& options, bool precise) {
   add_processor_options(command, options);
   options.precise = precise;
+  // Each command shows the one that changes something.
   command
-      .add_flag("--precise,!--fast", options.precise,
-                precise ? "float32 activations (what this command does); --fast rounds them where "
-                          "that is faster, as generate does"
-                        : "float32 activations, instead of rounding them to 8 bits or bfloat16 "
-                          "where that is faster")
-      ->group(kGroup);
+      .add_flag_callback(
+          "--precise", [&options] { options.precise = true; },
+          "float32 activations, instead of rounding them to 8 bits or bfloat16 where that is "
+          "faster")
+      ->group(precise ? "" : kGroup);
+  command
+      .add_flag_callback(
+          "--fast", [&options] { options.precise = false; },
+          "round activations to 8 bits or bfloat16 where that is faster, as generate does")
+      ->group(precise ? kGroup : "");
   add_choice(command, "--dtype", options.dtype, {"auto", "float32", "bfloat16"},
              "type to hold the weights in; auto: as they are stored");
   add_choice(command, "--attention", options.attention, {"auto", "absorbed", "expanded"},

@@ -22,8 +22,23 @@ class FormStep : public NormalizerStep {
  public:
   explicit FormStep(NormalForm form) : form_(form) {}
   std::string apply(std::string_view text, size_t& front) const override {
-    return apply_with_front(text, front,
-                            [this](std::string_view part) { return normalize(part, form_); });
+    std::string normalized = normalize(text, form_);
+    if (front == 0) return normalized;
+    const std::string alone = normalize(text.substr(0, front), form_);
+    front = alone.size();
+    if (form_ == NormalForm::kNfd || form_ == NormalForm::kNfkd) {
+      // Marks of later characters may be sorted to before those of the front. The tokenizers
+      // package takes characters in the order in which they come out for those that went in: the
+      // first is the front's, and so are those that it was decomposed to if they follow at once.
+      const auto end =
+          std::mismatch(alone.begin(), alone.end(), normalized.begin(), normalized.end()).first;
+      front = end - alone.begin();
+      while (front < alone.size() && (alone[front] & 0xC0) == 0x80) --front;  // whole characters
+      if (front == 0 && !normalized.empty()) {
+        front = utf8_length(static_cast<uint8_t>(normalized[0]));
+      }
+    }
+    return normalized;
   }
 
  private:

@@ -31,6 +31,19 @@ TEST(NormalizerTest, NormalForms) {
   EXPECT_EQ(normalized(R"({"type": "NFC"})", "a\u0305\u0301"), "a\u0305\u0301");
 }
 
+TEST(NormalizerTest, TheFrontEndsWhereMarksOfOtherCharactersAreSortedIn) {
+  const Normalizer nfd = Normalizer::from_json(Json::parse(R"({"type": "NFD"})"));
+  size_t front = 2;
+  EXPECT_EQ(nfd.apply("åx", front), "a\u030Ax");
+  EXPECT_EQ(front, 3u);
+  front = 2;
+  EXPECT_EQ(nfd.apply("å\u0308\u05B0", front), "a\u05B0\u030A\u0308");
+  EXPECT_EQ(front, 1u);
+  front = 2;
+  EXPECT_EQ(nfd.apply("\u0308\u05B0", front), "\u05B0\u0308");
+  EXPECT_EQ(front, 2u);
+}
+
 TEST(NormalizerTest, TablesAreThoseOfUnicode9) {
   EXPECT_EQ(normalized(R"({"type": "NFKC"})", "\u32FF"), "\u32FF");  // of Unicode 12.1
   EXPECT_EQ(normalized(R"({"type": "NFD"})", "\U00011938"), "\U00011938");
@@ -39,18 +52,20 @@ TEST(NormalizerTest, TablesAreThoseOfUnicode9) {
 TEST(NormalizerTest, OtherSteps) {
   EXPECT_EQ(normalized(R"({"type": "Lowercase"})", "AÉΣİẞ"), "aéσi\u0307ß");
   EXPECT_EQ(normalized(R"({"type": "StripAccents"})", "e\u0301é"), "eé");
-  EXPECT_EQ(normalized(R"({"type": "Strip", "strip_left": true, "strip_right": false})",
-                       "\u3000 a "), "a ");
+  EXPECT_EQ(
+      normalized(R"({"type": "Strip", "strip_left": true, "strip_right": false})", "\u3000 a "),
+      "a ");
   EXPECT_EQ(normalized(R"({"type": "Prepend", "prepend": "▁"})", "a"), "▁a");
   EXPECT_EQ(normalized(R"({"type": "Prepend", "prepend": "▁"})", ""), "");
   EXPECT_EQ(normalized(R"({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "$1"})",
-                       "a   b c"), "a$1b c");
+                       "a   b c"),
+            "a$1b c");
 }
 
 /// A tokenizer like Llama's: Metaspace, byte fallback, and a decoder that takes all back.
 Json llama() {
-  Json vocab = {{"<unk>", 0}, {"<s>", 1}, {"▁", 2}, {"h", 3}, {"i", 4}, {"▁h", 5}, {"▁hi", 6},
-                {"hi", 7}};
+  Json vocab = {{"<unk>", 0}, {"<s>", 1}, {"▁", 2},   {"h", 3},
+                {"i", 4},     {"▁h", 5},  {"▁hi", 6}, {"hi", 7}};
   for (int byte = 0; byte < 256; ++byte) vocab[fmt::format("<0x{:02X}>", byte)] = 8 + byte;
   Json json = Json::parse(R"({
       "added_tokens": [{"id": 1, "content": "<s>", "special": true, "normalized": false}],
@@ -130,8 +145,8 @@ TEST(DecoderTest, OtherKinds) {
 TEST(AddedTokenTest, NormalizedOnesAreFoundInNormalizedText) {
   Json json = llama();
   json["normalizer"] = {{"type", "Lowercase"}};
-  json["added_tokens"].push_back({{"id", 300}, {"content", "STOP"}, {"special", true},
-                                  {"normalized", true}});
+  json["added_tokens"].push_back(
+      {{"id", 300}, {"content", "STOP"}, {"special", true}, {"normalized", true}});
   const Tokenizer tokenizer = load(json);
   EXPECT_EQ(tokenizer.encode("Stop"), Ids{300});
   EXPECT_EQ(tokenizer.id_to_token(300), "stop");
