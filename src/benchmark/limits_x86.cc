@@ -48,10 +48,12 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
+// A constant, because GCC's intrinsic does not tell the compiler that all of it is read.
+constexpr TileConfig kTileConfig;
+
 // Two tiles of A times two of B into four sums, as a matrix product has it.
 __attribute__((target("amx-tile,amx-bf16"))) void amx_bf16(int64_t n) {
-  const TileConfig config;
-  _tile_loadconfig(&config);
+  _tile_loadconfig(&kTileConfig);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -70,8 +72,7 @@ __attribute__((target("amx-tile,amx-bf16"))) void amx_bf16(int64_t n) {
 }
 
 __attribute__((target("amx-tile,amx-int8"))) void amx_int8(int64_t n) {
-  const TileConfig config;
-  _tile_loadconfig(&config);
+  _tile_loadconfig(&kTileConfig);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

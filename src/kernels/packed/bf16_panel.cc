@@ -102,23 +102,28 @@ struct DotProducts {
 HWY_POP_ATTRIBUTES
 HWY_PUSH_ATTRIBUTES("amx-tile,amx-bf16")
 
+// Eight tiles of 16 rows of 64 bytes.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(TileConfig) == 64);
+constexpr TileConfig kTileConfig;
+
 // Tiles in the processor. 0 to 3 are sums [row of W][row of X], 4 and 5 rows of W, 6 and 7 panels.
 class HardwareTiles {
  public:
   HardwareTiles() {
-    struct alignas(64) Config {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } config;
-    for (int i = 0; i < 8; ++i) {
-      config.row_bytes[i] = 64;
-      config.rows[i] = 16;
-    }
-    _tile_loadconfig(&config);
+    // GCC's intrinsics do not tell the compiler what memory they read: the configuration is a
+    // constant, and what was written for tiles to be loaded is fenced off in zero().
+    _tile_loadconfig(&kTileConfig);
   }
   ~HardwareTiles() { _tile_release(); }
   void zero() {
+    asm volatile("" ::: "memory");
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
