@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 #include "kernels/simd_int8.h"
@@ -78,7 +77,6 @@ template <class Block, int M>
 HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t cols, const char* end,
                         const ScaleIndices (&indices)[kCodeVectors], float* sums) {
   using Format = Unpack<Block>;
-  constexpr int kBlocks = 256 / Format::kElements;
   constexpr bool kBiased = Format::kSigned && kDot4Biased;
   constexpr bool kLess = Format::kHasMinimum || Format::kOffset != 0 || kBiased;
   constexpr float kOffset = kBiased ? 128.0f : static_cast<float>(Format::kOffset);
@@ -91,7 +89,9 @@ HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t col
     for (int i = 0; i < kSums; ++i) sum[p][i] = hn::Zero(d);
     less[p] = hn::Zero(d);
   }
-  const auto add_chunk = [&](const Block* b, int64_t chunk) HWY_ATTR {
+  // Always inlined: the sums must stay in registers.
+  const auto add_chunk = [&](const Block* b, int64_t chunk) HWY_ATTR
+      __attribute__((always_inline)) {
     ChunkCodes codes;
     Scales scale, minimum;
     load_codes(b, codes);
@@ -121,23 +121,7 @@ HWY_INLINE void row_dot(const Int8Chunk* const* x, const Block* row, int64_t col
       }
     }
   };
-  const int64_t whole = cols / 256;
-  for (int64_t chunk = 0; chunk < whole; ++chunk) {
-    const auto* next = reinterpret_cast<const char*>(row + chunk * kBlocks) + kPrefetchBytes;
-    if (next < end) {
-      for (size_t i = 0; i < kBlocks * sizeof(Block); i += 64) __builtin_prefetch(next + i);
-    }
-    add_chunk(row + chunk * kBlocks, chunk);
-  }
-  if constexpr (kBlocks > 1) {
-    if (const int64_t rest = cols % 256 / Format::kElements; rest > 0) {
-      // Zeroed blocks add nothing: their scales are zero.
-      Block room[kBlocks];
-      std::memset(static_cast<void*>(room), 0, sizeof(room));
-      std::memcpy(static_cast<void*>(room), row + whole * kBlocks, rest * sizeof(Block));
-      add_chunk(room, whole);
-    }
-  }
+  for_each_chunk(row, cols, kPrefetchBytes, end, add_chunk);
   for (int p = 0; p < M; ++p) {
     VF total = sum[p][0];
     if constexpr (kSums == 2) total = hn::Add(total, sum[p][1]);

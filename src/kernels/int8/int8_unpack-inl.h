@@ -475,6 +475,32 @@ HWY_INLINE void chunk_codes(const formats::BlockQ6_K* b, Codes256& out) {
 
 #endif  // HWY_MAX_BYTES >= 64
 
+// Calls f(blocks, chunk) for each chunk of a row of W. The row is asked for `ahead` bytes before
+// its use, but nothing from `end` on; blocks of 32 that do not fill the last chunk are followed by
+// zeros, whose scale is zero.
+template <class Block, class Fn>
+HWY_INLINE void for_each_chunk(const Block* row, int64_t cols, int64_t ahead, const char* end,
+                               Fn&& f) {
+  constexpr int kBlocks = 256 / Unpack<Block>::kElements;
+  const int64_t whole = cols / 256;
+  for (int64_t chunk = 0; chunk < whole; ++chunk) {
+    const Block* b = row + chunk * kBlocks;
+    const auto* next = reinterpret_cast<const char*>(b) + ahead;
+    if (next < end) {
+      for (size_t i = 0; i < kBlocks * sizeof(Block); i += 64) __builtin_prefetch(next + i);
+    }
+    f(b, chunk);
+  }
+  if constexpr (kBlocks > 1) {
+    if (const int64_t rest = cols % 256 / Unpack<Block>::kElements; rest > 0) {
+      Block room[kBlocks];
+      std::memset(static_cast<void*>(room), 0, sizeof(room));
+      std::memcpy(static_cast<void*>(room), row + whole * kBlocks, rest * sizeof(Block));
+      f(room, whole);
+    }
+  }
+}
+
 // Calls f with the block type of a block format; returns false for other formats.
 template <class Fn>
 HWY_INLINE bool with_block(DType format, Fn&& f) {

@@ -28,13 +28,6 @@ struct BF16Rows {
   int64_t blocks;  // of 32 columns
 };
 
-void rows_to_c(const float* ct, int64_t ld, int64_t first, int64_t end, int64_t rows, float* c,
-               int64_t ldc) {
-  for (int64_t i = first; i < end; ++i) {
-    for (int64_t n = 0; n < rows; ++n) c[i * ldc + n] = ct[n * ld + i - first];
-  }
-}
-
 #if defined(__x86_64__)
 HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 
@@ -308,7 +301,7 @@ void product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64
       const int64_t end = std::min(m, i + kPanelRows * Products::kPanels);
       const int64_t panels = (end - i + kPanelRows - 1) / kPanelRows;
       Products::run(panels, x + i / kPanelRows * blocks, rows, some.rows, ct, kLd);
-      rows_to_c(ct, kLd, i, end, some.rows, c + n, ldc);
+      transpose(ct, kLd, end - i, some.rows, c + i * ldc + n, ldc);
     }
   }
 }

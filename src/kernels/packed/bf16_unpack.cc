@@ -1,5 +1,5 @@
 // Rows of block formats as bfloat16, with AVX-512.
-#include <cstring>
+#include <algorithm>
 
 #include "base/error.h"
 #include "kernels/packed/panel_products.h"
@@ -81,30 +81,16 @@ HWY_INLINE void unpack_chunk(const Block* b, uint16_t* out) {
 
 template <class Block>
 void unpack_rows(const WeightView& w, int64_t stride, uint16_t* out) {
-  constexpr int kBlocks = 256 / Unpack<Block>::kElements;
   const auto* end = static_cast<const char*>(w.row(w.rows));
-  const int64_t whole = w.cols / 256;
   for (int64_t r = 0; r < w.rows; ++r) {
-    const auto* row = static_cast<const Block*>(w.row(r));
     uint16_t* to = out + r * stride;
-    for (int64_t chunk = 0; chunk < whole; ++chunk) {
-      const Block* b = row + chunk * kBlocks;
-      const auto* next = reinterpret_cast<const char*>(b) + kPrefetchBytes;
-      if (next < end) {
-        for (size_t i = 0; i < kBlocks * sizeof(Block); i += 64) __builtin_prefetch(next + i);
-      }
-      unpack_chunk(b, to + 256 * chunk);
-    }
-    if constexpr (kBlocks > 1) {
-      if (const int64_t rest = w.cols % 256 / 32; rest > 0) {
-        Block blocks[kBlocks];
-        std::memset(static_cast<void*>(blocks), 0, sizeof(blocks));
-        std::memcpy(static_cast<void*>(blocks), row + whole * kBlocks, rest * sizeof(Block));
-        uint16_t values[256];
-        unpack_chunk(blocks, values);
-        std::memcpy(to + 256 * whole, values, static_cast<size_t>(32 * rest) * sizeof(uint16_t));
-      }
-    }
+    const auto unpack = [&](const Block* b, int64_t chunk) HWY_ATTR {
+      if (256 * (chunk + 1) <= w.cols) return unpack_chunk(b, to + 256 * chunk);
+      uint16_t values[256];
+      unpack_chunk(b, values);
+      std::copy_n(values, w.cols - 256 * chunk, to + 256 * chunk);
+    };
+    for_each_chunk(static_cast<const Block*>(w.row(r)), w.cols, kPrefetchBytes, end, unpack);
   }
 }
 

@@ -81,10 +81,7 @@ void f32_panel_product_impl(int64_t m, const F32Panel* x, const WeightView& w, f
                   ct + row * kPanelRows);
         }
       }
-      const int64_t end = std::min(m, i + kPanelRows);
-      for (int64_t r = i; r < end; ++r) {
-        for (int64_t q = 0; q < rows; ++q) c[r * ldc + n + q] = ct[q * kPanelRows + r - i];
-      }
+      transpose(ct, kPanelRows, std::min(kPanelRows, m - i), rows, c + i * ldc + n, ldc);
     }
   }
 }

@@ -86,27 +86,10 @@ HWY_INLINE void unpack_chunk(const Block* b, int64_t row, int64_t chunk, const U
 
 template <class Block>
 void unpack_rows(const WeightView& w, const Unpacked& to) {
-  constexpr int kBlocks = 256 / Unpack<Block>::kElements;
   const auto* end = static_cast<const char*>(w.row(w.rows));
   for (int64_t r = 0; r < w.rows; ++r) {
-    const auto* row = static_cast<const Block*>(w.row(r));
-    const int64_t whole = w.cols / 256;
-    for (int64_t chunk = 0; chunk < whole; ++chunk) {
-      const Block* b = row + chunk * kBlocks;
-      const auto* next = reinterpret_cast<const char*>(b) + kPrefetchBytes;
-      if (next < end) {
-        for (size_t i = 0; i < kBlocks * sizeof(Block); i += 64) __builtin_prefetch(next + i);
-      }
-      unpack_chunk(b, r, chunk, to);
-    }
-    if constexpr (kBlocks > 1) {
-      if (const int64_t rest = w.cols % 256 / 32; rest > 0) {
-        Block room[kBlocks];
-        std::memset(static_cast<void*>(room), 0, sizeof(room));
-        std::memcpy(static_cast<void*>(room), row + whole * kBlocks, rest * sizeof(Block));
-        unpack_chunk(room, r, whole, to);
-      }
-    }
+    for_each_chunk(static_cast<const Block*>(w.row(r)), w.cols, kPrefetchBytes, end,
+                   [&](const Block* b, int64_t chunk) HWY_ATTR { unpack_chunk(b, r, chunk, to); });
   }
 }
 
@@ -206,9 +189,7 @@ void all_panels(int64_t m, const Int8Panel* x, const Unpacked& w, int64_t rows, 
       strip<8, 1, kGroup, kHasMinimum>(from, panel_stride, w, rows, ct, kLd);
     }
     const int64_t end = std::min(m, i + kPanelRows * panels);
-    for (int64_t r = i; r < end; ++r) {
-      for (int64_t n = 0; n < rows; ++n) c[r * ldc + n] = ct[n * kLd + r - i];
-    }
+    transpose(ct, kLd, end - i, rows, c + i * ldc, ldc);
     i = end;
   }
 }

@@ -20,6 +20,13 @@ void amx_panel_product_emulated(int64_t m, const BF16Panel* x, const WeightView&
 /// and VBMI.
 void bf16_rows_product(int64_t m, const uint16_t* x, int64_t stride, const int32_t* rows,
                        const WeightView& w, float* c, int64_t ldc);
+/// C[i, n] = C^T[n, i] for i < m, n < n_rows; C^T's rows are `ld` floats apart.
+inline void transpose(const float* ct, int64_t ld, int64_t m, int64_t n_rows, float* c,
+                      int64_t ldc) {
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t n = 0; n < n_rows; ++n) c[i * ldc + n] = ct[n * ld + i];
+  }
+}
 /// Rows of a block format rounded to bfloat16, `stride` elements apart. Needs AVX-512 VNNI and
 /// BF16; false, and nothing done, where VNNI is missing.
 bool unpack_bf16(const WeightView& w, int64_t stride, uint16_t* out);
