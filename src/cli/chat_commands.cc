@@ -8,9 +8,9 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/suggestion.h"
 #include "cli/console.h"
 #include "cli/generate_options.h"
-#include "cli/suggestion.h"
 
 namespace dsv3::cli {
 namespace {

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "base/suggestion.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/help_formatter.h"
-#include "cli/suggestion.h"
 #include "dsv3/error.h"
 
 namespace dsv3::cli {

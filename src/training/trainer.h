@@ -50,6 +50,8 @@ struct StepSettings {
   double bias_update_speed = 0;  ///< gamma: what balancing adds to or takes from a bias (2.1.2)
   double balance_loss_alpha = 0;  ///< factor of the complementary sequence-wise balance loss
   double mtp_loss_weight = 0;    ///< lambda (2.2)
+  /// A step whose loss is above leaves everything as it is, and its report says so. 0: no limit.
+  double loss_limit = 0;
 };
 
 /// What a step did.
@@ -64,6 +66,7 @@ struct StepReport {
   int64_t tokens = 0;               ///< predicted
   /// Empty, or what is not a number: "gradient of model.layers.3...: NaN". Then nothing was changed.
   std::string not_finite;
+  bool over_loss_limit = false;  ///< the loss is above the settings' limit; nothing was changed
 };
 
 /// max(load) / mean(load) - 1 (report 4.5.3's MaxVio).

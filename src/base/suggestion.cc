@@ -1,11 +1,11 @@
-#include "cli/suggestion.h"
+#include "base/suggestion.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
 
-namespace dsv3::cli {
+namespace dsv3 {
 namespace {
 
 /// Letters to change, add or drop to get from one word to the other (Levenshtein).
@@ -39,4 +39,4 @@ std::string suggestion(std::string_view word, const std::vector<std::string>& kn
   return nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest);
 }
 
-}  // namespace dsv3::cli
+}  // namespace dsv3
