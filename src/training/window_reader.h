@@ -18,10 +18,12 @@ struct WindowReaderOptions {
 };
 
 /// Windows of sequence_length + 1 tokens at a stride of sequence_length over the tokens of all
-/// shards, in an endless sequence of epochs; each epoch begins at another offset and, if shuffled,
-/// is in another order. Where in the data a window lies depends on its number, the seed and nothing
-/// else, so a number is all that a run has to remember. Files are mapped, not read: the data may be
-/// larger than memory. Thread-safe.
+/// shards, in an endless sequence of epochs; each epoch begins at another offset in
+/// [0, sequence_length) and, if shuffled, is in another order. The shards, in the order given and
+/// those of a folder by name, are one stream: a window may go over from one to the next. Where in
+/// the data a window lies depends on its number, the seed and nothing else, so a number is all that
+/// a run has to remember. Without `shuffle` the first epoch begins with the first token. Files are
+/// mapped, not read: the data may be larger than memory. Thread-safe.
 class WindowReader {
  public:
   /// Throws Error if a shard is missing, truncated, of another tokenizer than the others, or all
