@@ -9,8 +9,8 @@ struct MatmulOperand {
   const void* data = nullptr;
   bool bf16 = false;  ///< elements are bfloat16, not float32
   int64_t stride = 0;
-  bool transposed = false;        ///< the product takes the matrix's columns for rows
-  const int32_t* rows = nullptr;  ///< row i of the matrix is rows[i] in memory; null: row i
+  bool transposed = false;           ///< the product takes the matrix's columns for rows
+  const int32_t* rows = nullptr;     ///< row i of the matrix is rows[i] in memory; null: row i
   const float* row_scale = nullptr;  ///< what row i (before `rows`) is multiplied by; null: 1
 };
 

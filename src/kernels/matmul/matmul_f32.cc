@@ -1,0 +1,293 @@
+// Products of float32 panels and their packing.
+#include <algorithm>
+#include <utility>
+
+#include "formats/float_formats.h"
+#include "kernels/matmul/matmul_kernels.h"
+#include "kernels/matmul/transpose16-inl.h"
+#include "kernels/simd.h"
+
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+// GCC 12 finds what its own intrinsics leave undefined on purpose (its bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/matmul/matmul_f32.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+//
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dsv3::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::CappedTag<float, 16>;
+using V = hn::Vec<D>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+
+// Rows of a tile, as many as there are registers for its sums, two vectors a row.
+constexpr int kTileRows = (HWY_TARGET == HWY_AVX3)   ? 14
+                          : (HWY_TARGET == HWY_NEON) ? 12
+                          : (HWY_TARGET == HWY_AVX2) ? 6
+                                                     : 4;
+static_assert(kTileRows <= kMaxTileRows);
+
+// Numbers of a row as float32, times a factor, rounded to bfloat16 if so wanted.
+template <bool kBF16, bool kRound>
+struct Reader {
+  const void* data;
+
+  template <class DF>
+  HWY_INLINE hn::Vec<DF> load(DF d, int64_t at, float scale) const {
+    hn::Vec<DF> v;
+    if constexpr (kBF16) {
+      const hn::Rebind<uint32_t, DF> du;
+      const hn::Rebind<uint16_t, DF> narrow;
+      const auto half = hn::LoadU(narrow, static_cast<const uint16_t*>(data) + at);
+      v = hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, half)));
+    } else {
+      v = hn::LoadU(d, static_cast<const float*>(data) + at);
+    }
+    return finish(d, v, scale);
+  }
+#if HWY_TARGET == HWY_AVX3
+  // The first `n`, then zeros.
+  template <class DF>
+  HWY_INLINE hn::Vec<DF> load_some(DF d, int64_t at, int64_t n, float scale) const {
+    const auto count = static_cast<size_t>(n);
+    hn::Vec<DF> v;
+    if constexpr (kBF16) {
+      const hn::Rebind<uint32_t, DF> du;
+      const hn::Rebind<uint16_t, DF> narrow;
+      const auto half = hn::MaskedLoad(hn::FirstN(narrow, count), narrow,
+                                       static_cast<const uint16_t*>(data) + at);
+      v = hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, half)));
+    } else {
+      v = hn::MaskedLoad(hn::FirstN(d, count), d, static_cast<const float*>(data) + at);
+    }
+    return finish(d, v, scale);
+  }
+#endif
+  template <class DF>
+  static HWY_INLINE hn::Vec<DF> finish(DF d, hn::Vec<DF> v, float scale) {
+    const hn::Rebind<uint32_t, DF> du;
+    v = hn::Mul(v, hn::Set(d, scale));
+    if constexpr (kRound) {
+      // To nearest, ties to even; the addition could carry a NaN over into another number.
+      const auto word = hn::BitCast(du, v);
+      const auto odd = hn::And(hn::ShiftRight<16>(word), hn::Set(du, 1));
+      const auto up = hn::Add(word, hn::Add(odd, hn::Set(du, 0x7fff)));
+      const auto rounded = hn::BitCast(d, hn::And(up, hn::Set(du, 0xffff0000u)));
+      v = hn::IfThenElse(hn::IsNaN(v), v, rounded);
+    }
+    return v;
+  }
+  float one(int64_t at, float scale) const {
+    float v = kBF16 ? formats::bf16_to_float(static_cast<const uint16_t*>(data)[at])
+                    : static_cast<const float*>(data)[at];
+    v *= scale;
+    return kRound ? formats::bf16_to_float(formats::float_to_bf16(v)) : v;
+  }
+};
+
+using D4 = hn::CappedTag<float, 4>;
+
+#if HWY_TARGET == HWY_AVX3
+// Lanes are rows: 16 rows in 16 columns at a time.
+template <class Read>
+int64_t pack_row_blocks(const Read& read, const PanelSource& x, int64_t lane, int lanes, int64_t k,
+                        int64_t count, int64_t step_words, float* out) {
+  int64_t at[16];
+  float scale[16];
+  for (int group = 0; group < lanes; group += 16) {
+    for (int i = 0; i < 16; ++i) {
+      const int64_t r = lane + std::min(group + i, lanes - 1);
+      at[i] = x.row(r) + k;
+      scale[i] = x.scale(r);
+    }
+    // Whole vectors are stored even where fewer lanes are left: the next step overwrites them.
+    float* to = out + group;
+    int64_t q = 0;
+    for (; q + 16 <= count; q += 16) {
+      __m512i r[16];
+      for (int i = 0; i < 16; ++i) {
+        r[i] = _mm512_castps_si512(read.load(D(), at[i] + q, scale[i]).raw);
+      }
+      transpose16(r);
+      for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + (q + i) * step_words, r[i]);
+    }
+    if (q < count) {
+      __m512i r[16];
+      for (int i = 0; i < 16; ++i) {
+        r[i] = _mm512_castps_si512(read.load_some(D(), at[i] + q, count - q, scale[i]).raw);
+      }
+      transpose16(r);
+      for (int i = 0; q + i < count; ++i) _mm512_storeu_si512(to + (q + i) * step_words, r[i]);
+    }
+  }
+  return count;
+}
+#elif HWY_TARGET == HWY_SCALAR
+template <class Read>
+int64_t pack_row_blocks(const Read&, const PanelSource&, int64_t, int, int64_t, int64_t, int64_t,
+                        float*) {
+  return 0;
+}
+#else
+// Lanes are rows: 4 rows in 4 columns at a time.
+template <class Read>
+int64_t pack_row_blocks(const Read& read, const PanelSource& x, int64_t lane, int lanes, int64_t k,
+                        int64_t count, int64_t step_words, float* out) {
+  const D4 d;
+  const hn::Repartition<double, D4> pairs;
+  if (lanes < 4) return 0;
+  for (int begin = 0; begin < lanes; begin += 4) {
+    const int group = std::min(begin, lanes - 4);  // the last may repeat some of those before
+    int64_t at[4];
+    float scale[4];
+    for (int i = 0; i < 4; ++i) {
+      at[i] = x.row(lane + group + i) + k;
+      scale[i] = x.scale(lane + group + i);
+    }
+    for (int64_t q = 0; q + 4 <= count; q += 4) {
+      hn::Vec<D4> r[4];
+      for (int i = 0; i < 4; ++i) r[i] = read.load(d, at[i] + q, scale[i]);
+      const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r[0], r[1]));
+      const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r[0], r[1]));
+      const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r[2], r[3]));
+      const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r[2], r[3]));
+      float* to = out + group + q * step_words;
+      const auto store = [&](int i, auto v)
+                             HWY_ATTR { hn::StoreU(hn::BitCast(d, v), d, to + i * step_words); };
+      store(0, hn::InterleaveLower(pairs, low01, low23));
+      store(1, hn::InterleaveUpper(pairs, low01, low23));
+      store(2, hn::InterleaveLower(pairs, high01, high23));
+      store(3, hn::InterleaveUpper(pairs, high01, high23));
+    }
+  }
+  return count / 4 * 4;
+}
+#endif
+
+// Lanes are rows.
+template <class Read>
+void pack_rows(const Read& read, const PanelSource& x, int64_t lane, int lanes, int64_t k,
+               int64_t count, int64_t step_words, float* out) {
+  const int64_t done = pack_row_blocks(read, x, lane, lanes, k, count, step_words, out);
+  for (int i = 0; i < lanes && done < count; ++i) {
+    const int64_t at = x.row(lane + i) + k;
+    const float scale = x.scale(lane + i);
+    for (int64_t q = done; q < count; ++q) out[q * step_words + i] = read.one(at + q, scale);
+  }
+}
+
+// `lanes` numbers side by side, in vectors of which the last may repeat numbers of that before it.
+template <class DF, class Read>
+HWY_INLINE void copy_lanes(DF d, const Read& read, int64_t at, float scale, int lanes, float* to) {
+  const int width = static_cast<int>(hn::MaxLanes(d));
+  for (int i = 0; i + width <= lanes; i += width) {
+    hn::StoreU(read.load(d, at + i, scale), d, to + i);
+  }
+  if (lanes % width != 0) {
+    hn::StoreU(read.load(d, at + lanes - width, scale), d, to + lanes - width);
+  }
+}
+
+// Lanes lie side by side.
+template <class Read>
+void pack_columns(const Read& read, const PanelSource& x, int64_t lane, int lanes, int64_t k,
+                  int64_t count, int64_t step_words, float* out) {
+  constexpr int kHalf = std::max(4, kLanes / 2);
+  const hn::CappedTag<float, kHalf> half;
+  for (int64_t q = 0; q < count; ++q) {
+    const int64_t at = x.row(k + q) + lane;
+    const float scale = x.scale(k + q);
+    float* to = out + q * step_words;
+    if (lanes >= kLanes) {
+      copy_lanes(D(), read, at, scale, lanes, to);
+    } else if (lanes >= static_cast<int>(hn::MaxLanes(half))) {
+      copy_lanes(half, read, at, scale, lanes, to);
+    } else if (lanes >= static_cast<int>(hn::MaxLanes(D4()))) {
+      copy_lanes(D4(), read, at, scale, lanes, to);
+    } else {
+      for (int i = 0; i < lanes; ++i) to[i] = read.one(at + i, scale);
+    }
+  }
+}
+
+template <bool kBF16, bool kRound>
+void pack_from(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
+               int64_t step_words, float* out) {
+  const Reader<kBF16, kRound> read{x.matrix.data};
+  if (x.lanes_are_rows) {
+    pack_rows(read, x, lane, lanes, k, count, step_words, out);
+  } else {
+    pack_columns(read, x, lane, lanes, k, count, step_words, out);
+  }
+}
+
+void pack(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
+          int64_t step_words, float* out) {
+  const auto run = x.round ? (x.matrix.bf16 ? pack_from<true, true> : pack_from<false, true>)
+                           : (x.matrix.bf16 ? pack_from<true, false> : pack_from<false, false>);
+  run(x, lane, lanes, k, count, step_words, out);
+}
+
+template <int M, int N>
+void tile(int64_t steps, const float* a, int64_t a_step, const float* b, int64_t b_step, bool add,
+          float* c, int64_t ldc) {
+  const D d;
+  V sum[M][N];
+  for (int i = 0; i < M; ++i) {
+    for (int v = 0; v < N; ++v) sum[i][v] = hn::Zero(d);
+  }
+  for (int64_t s = 0; s < steps; ++s) {
+    V columns[N];
+    for (int v = 0; v < N; ++v) columns[v] = hn::LoadU(d, b + kLanes * v);
+    for (int i = 0; i < M; ++i) {
+      const V row = hn::Set(d, a[i]);
+      for (int v = 0; v < N; ++v) sum[i][v] = hn::MulAdd(row, columns[v], sum[i][v]);
+    }
+    a += a_step;
+    b += b_step;
+  }
+  for (int i = 0; i < M; ++i) {
+    for (int v = 0; v < N; ++v) {
+      float* to = c + i * ldc + kLanes * v;
+      const V before = add ? hn::LoadU(d, to) : hn::Zero(d);
+      hn::StoreU(hn::Add(before, sum[i][v]), d, to);
+    }
+  }
+}
+
+template <int... I>
+constexpr MatmulKernels make_kernels(std::integer_sequence<int, I...>) {
+  return {.step_k = 1,
+          .lanes = kLanes,
+          .tile_rows = kTileRows,
+          .block_steps = 256,
+          .pack = pack,
+          .tiles = {{tile<I + 1, 1>...}, {tile<I + 1, 2>...}}};
+}
+
+const MatmulKernels* f32_kernels_impl() {
+  static constexpr MatmulKernels kKernels =
+      make_kernels(std::make_integer_sequence<int, kTileRows>());
+  return &kKernels;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dsv3::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dsv3::kernels {
+
+HWY_EXPORT(f32_kernels_impl);
+
+const MatmulKernels& f32_matmul_kernels() { return *HWY_DYNAMIC_DISPATCH(f32_kernels_impl)(); }
+
+}  // namespace dsv3::kernels
+#endif  // HWY_ONCE
