@@ -4,6 +4,7 @@
 #include <span>
 
 #include "dsv3/config.h"
+#include "model/activations.h"
 #include "model/latent_cache.h"
 #include "model/rope.h"
 #include "model/weights.h"
@@ -70,10 +71,12 @@ void embed_tokens(const ModelWeights& weights, std::span<const int64_t> ids, Mat
 
 /// The decoder (DeepseekV3Model.forward): all layers over the batch, then the final norm into
 /// `last_hidden_state` [tokens, hidden]. Adds the tokens to the caches; if it throws, caches hold
-/// what they held before. Shares work space: one call at a time for a thread.
+/// what they held before. `keep`, if not null, receives what the backward pass needs: caches are
+/// then empty and of one layer, and attention is computed expanded. Shares work space: one call at
+/// a time for a thread.
 void forward(const DeepseekV3Config& config, const ModelWeights& weights,
              const ComputeOptions& options, const RaggedBatch& batch, Matrix last_hidden_state,
-             const ForwardObserver& observer = {});
+             const ForwardObserver& observer = {}, Activations* keep = nullptr);
 
 /// The multi-token prediction module `module` (report 2.2, figure 3): a decoder layer over rows
 /// eh_proj([enorm(embedding of the next token) | hnorm(previous hidden state)]). For the first
@@ -82,7 +85,8 @@ void forward(const DeepseekV3Config& config, const ModelWeights& weights,
 /// shared_head.norm of the layer's output. The caches are the module's own, of one layer.
 void forward_mtp(const DeepseekV3Config& config, const MtpWeights& module, int64_t module_index,
                  const ComputeOptions& options, const RaggedBatch& batch, Matrix previous,
-                 Matrix hidden_states, const ForwardObserver& observer = {});
+                 Matrix hidden_states, const ForwardObserver& observer = {},
+                 Activations* keep = nullptr);
 
 /// logits = head(hidden), [rows, vocab].
 inline void lm_head(const ops::LinearWeight& head, const ComputeOptions& options, Matrix hidden,

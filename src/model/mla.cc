@@ -10,9 +10,6 @@
 namespace dsv3::model {
 namespace {
 
-// DeepseekV3RMSNorm's default: the norms inside attention do not take rms_norm_eps.
-constexpr float kLatentNormEps = 1e-6f;
-
 // c_Q = norm(W_DQ h), q = W_UQ c_Q (equations 6 and 7), or q = W_Q h; then RoPE on each head's q_pe
 // (equation 8).
 void queries(const ForwardContext& context, const MlaWeights& w, Matrix x, Matrix q) {
@@ -22,9 +19,11 @@ void queries(const ForwardContext& context, const MlaWeights& w, Matrix x, Matri
     context.linear(x, w.q_proj, q);
   } else {
     const int64_t rank = w.q_a_proj.out_features();
-    const Matrix c_q(scratch.get(x.rows * rank), x.rows, rank);
-    context.linear(x, w.q_a_proj, c_q);
-    ops::rms_norm(c_q, w.q_a_layernorm, kLatentNormEps, c_q);
+    const Matrix memory(scratch.get(x.rows * rank), x.rows, rank);
+    const Matrix unnormed = context.kept_or(&LayerActivations::c_q_unnormed, memory);
+    const Matrix c_q = context.kept_or(&LayerActivations::c_q, memory);
+    context.linear(x, w.q_a_proj, unnormed);
+    ops::rms_norm(unnormed, w.q_a_layernorm, kLatentNormEps, c_q);
     context.linear(c_q, w.q_b_proj, q);
   }
   const ops::MlaShape& s = context.mla_shape;
@@ -40,9 +39,12 @@ void cache_latents(const ForwardContext& context, const MlaWeights& w, int64_t c
   const profile::Scope scope(profile::Op::kLatents);
   const ops::MlaShape& s = context.mla_shape;
   const ops::Activations activations = context.options.activations;
-  const Matrix kv(scratch.get(x.rows * s.cache_width()), x.rows, s.cache_width());
+  const Matrix kv =
+      context.kept_or(&LayerActivations::kv,
+                      Matrix(scratch.get(x.rows * s.cache_width()), x.rows, s.cache_width()));
   context.linear(x, w.kv_a_proj_with_mqa, kv);
   const Matrix c_kv = kv.columns(0, s.kv_lora_rank);
+  if (context.kept != nullptr) copy_rows(c_kv, context.kept->c_kv_unnormed);
   ops::rms_norm(c_kv, w.kv_a_layernorm, kLatentNormEps, c_kv);
   if (context.observer.latent_up_input)
     context.observer.latent_up_input(w.kv_up, LatentUpInput::kLatents, c_kv);
@@ -73,8 +75,9 @@ void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_
   static thread_local kernels::Scratch q_scratch, out_scratch;
   const profile::Scope scope(profile::Op::kAttention);
   const ops::MlaShape& s = context.mla_shape;
-  const Matrix q(q_scratch.get(x.rows * s.num_heads * s.qk_head_dim()), x.rows,
-                 s.num_heads * s.qk_head_dim());
+  const int64_t q_width = s.num_heads * s.qk_head_dim();
+  const Matrix q = context.kept_or(&LayerActivations::q,
+                                   Matrix(q_scratch.get(x.rows * q_width), x.rows, q_width));
   queries(context, w, x, q);
   cache_latents(context, w, cache_layer, x);
 
@@ -93,6 +96,7 @@ void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_
     to.visible = b.visible;
     if (context.observer.attentions)
       to.attentions = context.observer.attentions(layer, static_cast<int64_t>(i));
+    if (context.kept != nullptr) to.log_sum_exp = context.kept->log_sum_exp[i];
     b.cache->append_pages(cache_layer, to.n_keys, pages);
     row += b.n_tokens;
   }
@@ -102,8 +106,9 @@ void latent_attention(const ForwardContext& context, const MlaWeights& w, int64_
     to.pages = rest.first(n);
     rest = rest.subspan(n);
   }
-  const Matrix heads(out_scratch.get(x.rows * s.num_heads * s.v_head_dim), x.rows,
-                     s.num_heads * s.v_head_dim);
+  const int64_t heads_width = s.num_heads * s.v_head_dim;
+  const Matrix heads = context.kept_or(
+      &LayerActivations::heads, Matrix(out_scratch.get(x.rows * heads_width), x.rows, heads_width));
   if (context.observer.latent_up_input) {
     std::vector<float> memory(x.rows * s.num_heads * s.kv_lora_rank);
     const Matrix weighted(memory.data(), x.rows, s.num_heads * s.kv_lora_rank);

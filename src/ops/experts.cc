@@ -1,6 +1,7 @@
 #include "ops/experts.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "base/error.h"
@@ -30,7 +31,8 @@ struct Job {
   std::span<const float> token_weights;  // empty: all 1
   PackedRows gate_in, up_in;             // x's rows as gate_proj and up_proj take them
   Matrix hidden;  // silu(gate(x)) * up(x), [tokens, intermediate]; absent if only down_in is kept
-  PackedRows down_in;  // the same as down_proj takes it
+  PackedRows down_in;   // the same as down_proj takes it
+  MlpActivations keep;  // where the products of gate_proj and up_proj go; absent: nowhere
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
 };
@@ -44,14 +46,17 @@ void gate_up(const GateUpTask& task) {
   static thread_local kernels::Scratch scratch;
   const Job& job = *task.job;
   const int64_t m = job.size(), width = task.end - task.begin;
-  float* gate = scratch.get(2 * m * width);
-  float* up = gate + m * width;
+  float* memory = scratch.get(2 * m * width);
+  const bool keeps = job.keep.gate.data != nullptr;
+  const Matrix gate = keeps ? job.keep.gate.columns(task.begin, width) : Matrix(memory, m, width);
+  const Matrix up =
+      keeps ? job.keep.up.columns(task.begin, width) : Matrix(memory + m * width, m, width);
   const MlpWeights& w = *job.weights;
-  job.gate_in.multiply(w.gate_proj.view().slice_rows(task.begin, task.end), gate, width);
-  job.up_in.multiply(w.up_proj.view().slice_rows(task.begin, task.end), up, width);
+  job.gate_in.multiply(w.gate_proj.view().slice_rows(task.begin, task.end), gate.data, gate.stride);
+  job.up_in.multiply(w.up_proj.view().slice_rows(task.begin, task.end), up.data, up.stride);
   for (int64_t i = 0; i < m; ++i) {
-    float* to = job.hidden.data != nullptr ? job.hidden.row(i) + task.begin : gate + i * width;
-    kernels::swiglu(gate + i * width, up + i * width, width, to);
+    float* to = job.hidden.data != nullptr ? job.hidden.row(i) + task.begin : memory + i * width;
+    kernels::swiglu(gate.row(i), up.row(i), width, to);
     if (job.down_in.form() != RowForm::kFloat32) job.down_in.store(i, task.begin, width, to);
   }
 }
@@ -231,52 +236,64 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
 
 std::vector<int32_t> all_tokens(int64_t n) {
   std::vector<int32_t> tokens(n);
-  for (int64_t i = 0; i < n; ++i) tokens[i] = static_cast<int32_t>(i);
+  std::iota(tokens.begin(), tokens.end(), 0);
   return tokens;
 }
 
 }  // namespace
 
 void mlp(Matrix x, const MlpWeights& w, Matrix y, Activations activations,
-         const MlpObserver& observer) {
+         const MlpObserver& observer, const MlpActivations* keep) {
   const std::vector<int32_t> tokens = all_tokens(x.rows);
   Job job{.weights = &w, .tokens = tokens};
+  if (keep != nullptr) job.keep = *keep;
   run_jobs(x, std::span(&job, 1), y, activations, observer);
+}
+
+PairsByExpert sort_by_expert(const Routing& routing, int64_t num_experts_per_tok,
+                             int64_t n_experts) {
+  const size_t pairs = routing.experts.size();
+  PairsByExpert sorted{std::vector<int64_t>(n_experts + 1), std::vector<int32_t>(pairs),
+                       std::vector<float>(pairs), std::vector<int64_t>(pairs)};
+  for (const int32_t e : routing.experts) ++sorted.first[e + 1];
+  for (int64_t e = 0; e < n_experts; ++e) sorted.first[e + 1] += sorted.first[e];
+  std::vector<int64_t> next(sorted.first.begin(), sorted.first.end() - 1);
+  for (size_t p = 0; p < pairs; ++p) {
+    const int64_t at = sorted.places[p] = next[routing.experts[p]]++;
+    sorted.tokens[at] = static_cast<int32_t>(static_cast<int64_t>(p) / num_experts_per_tok);
+    sorted.weights[at] = routing.weights[p];
+  }
+  return sorted;
 }
 
 void mixture_of_experts(Matrix x, const Routing& routing, int64_t num_experts_per_tok,
                         std::span<const MlpWeights> experts, const MlpWeights* shared, Matrix y,
-                        Activations activations, const MlpObserver& observer) {
+                        Activations activations, const MlpObserver& observer,
+                        const ExpertsActivations* keep) {
   const int64_t pairs = x.rows * num_experts_per_tok;
   if (static_cast<int64_t>(routing.experts.size()) != pairs) {
     fail("mixture_of_experts: {} choices for {} tokens of {} experts each", routing.experts.size(),
          x.rows, num_experts_per_tok);
   }
-  // Counting sort of the (token, choice) pairs by expert.
-  std::vector<int64_t> first(experts.size() + 1, 0);
-  for (const int32_t e : routing.experts) ++first[e + 1];
-  for (size_t e = 0; e < experts.size(); ++e) first[e + 1] += first[e];
-  std::vector<int32_t> tokens(pairs);
-  std::vector<float> weights(pairs);
-  std::vector<int64_t> next(first.begin(), first.end() - 1);
-  for (int64_t p = 0; p < pairs; ++p) {
-    const int64_t at = next[routing.experts[p]]++;
-    tokens[at] = static_cast<int32_t>(p / num_experts_per_tok);
-    weights[at] = routing.weights[p];
-  }
-
+  const PairsByExpert sorted =
+      sort_by_expert(routing, num_experts_per_tok, static_cast<int64_t>(experts.size()));
   std::vector<Job> jobs;
   for (size_t e = 0; e < experts.size(); ++e) {
-    const int64_t begin = first[e], count = first[e + 1] - begin;
-    if (count == 0) continue;
-    jobs.push_back({.weights = &experts[e],
-                    .tokens = std::span(tokens).subspan(begin, count),
-                    .token_weights = std::span(weights).subspan(begin, count)});
+    const int64_t begin = sorted.first[e], end = sorted.first[e + 1];
+    if (begin == end) continue;
+    Job& job = jobs.emplace_back(
+        Job{.weights = &experts[e],
+            .tokens = std::span(sorted.tokens).subspan(begin, end - begin),
+            .token_weights = std::span(sorted.weights).subspan(begin, end - begin)});
+    if (keep != nullptr) {
+      job.keep = {keep->routed.gate.row_range(begin, end), keep->routed.up.row_range(begin, end)};
+    }
   }
   std::vector<int32_t> everyone;
   if (shared != nullptr) {
     everyone = all_tokens(x.rows);
-    jobs.push_back({.weights = shared, .tokens = everyone});
+    Job& job = jobs.emplace_back(Job{.weights = shared, .tokens = everyone});
+    if (keep != nullptr) job.keep = keep->shared;
   }
   run_jobs(x, jobs, y, activations, observer);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dsv3/tensor.h"
+#include "kernels/matmul/matmul.h"
 #include "kernels/weight_view.h"
 #include "tensor/matrix.h"
 
@@ -32,6 +33,19 @@ struct LinearWeight {
   kernels::WeightView view() const;
 };
 
+/// A float32 or BF16 weight as a side of a product; Error if it is of another type.
+kernels::MatmulOperand operand(const LinearWeight& w);
+inline kernels::MatmulOperand operand(Matrix x) { return {.data = x.data, .stride = x.stride}; }
+inline kernels::MatmulOperand transposed(kernels::MatmulOperand x) {
+  x.transposed = true;
+  return x;
+}
+/// In what numbers the products of a weight's backward pass are computed.
+inline kernels::MatmulPrecision backward_precision(const LinearWeight& w) {
+  return w.weight.dtype() == DType::kBF16 ? kernels::MatmulPrecision::kBFloat16
+                                          : kernels::MatmulPrecision::kFloat32;
+}
+
 /// Channels that share a scale when activations are quantised (kernel.py: block_size).
 inline constexpr int64_t kActivationGroup = 128;
 
@@ -39,6 +53,12 @@ inline constexpr int64_t kActivationGroup = 128;
 /// out]. Source: torch.nn.Linear; FP8: fp8_gemm and weight_dequant of DeepSeek's kernel.py.
 void linear(Matrix x, const LinearWeight& w, Matrix y,
             Activations activations = Activations::kFloat32);
+
+/// Gradients of y = x W^T + b from dy [tokens, out]. dx [tokens, in], if it has memory, is written
+/// or, if `accumulate`, added to; `gradient` (float32, as large as w) is added to. Products are in
+/// bfloat16 if the weight is. W: F32 or BF16.
+void linear_backward(Matrix x, const LinearWeight& w, Matrix dy, bool accumulate, Matrix dx,
+                     LinearWeight& gradient);
 
 /// Rounds each row to FP8 and back, in groups of kActivationGroup channels; y may be x.
 /// `activations`: kFp8 or kFp8PowerOfTwo.

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "kernels/elementwise/elementwise_backward.h"
 
 namespace dsv3::ops {
 
@@ -41,6 +43,27 @@ double cross_entropy(Matrix logits, std::span<const int64_t> labels,
   for (const double loss : losses) sum += loss;
   if (num_items) return sum / *num_items;
   return count == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(count);
+}
+
+double cross_entropy_backward(Matrix logits, std::span<const int64_t> labels, float factor) {
+  std::vector<float> losses(labels.size(), 0.0f);
+  thread_pool().parallel_for(logits.rows, [&](int64_t i) {
+    if (labels[i] == kIgnoreIndex) {
+      std::fill_n(logits.row(i), logits.cols, 0.0f);
+    } else {
+      losses[i] = kernels::cross_entropy_backward(logits.row(i), logits.cols, labels[i], factor);
+    }
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+double cross_entropy_sum(Matrix logits, std::span<const int64_t> labels) {
+  std::vector<float> losses(labels.size(), 0.0f);
+  thread_pool().parallel_for(logits.rows, [&](int64_t i) {
+    if (labels[i] == kIgnoreIndex) return;
+    losses[i] = kernels::cross_entropy_row(logits.row(i), logits.cols, labels[i]);
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
 double mean_squared_error(std::span<const float> x, std::span<const float> y) {

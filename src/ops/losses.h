@@ -17,6 +17,11 @@ inline constexpr int64_t kIgnoreIndex = -100;
 /// fixed_cross_entropy.
 double cross_entropy(Matrix logits, std::span<const int64_t> labels,
                      std::optional<double> num_items = {});
+/// The sum over rows with label != -100 of -log softmax(logits)[label]; overwrites logits with
+/// `factor` times the sum's gradient (0 in rows left out). In float32, for training.
+double cross_entropy_backward(Matrix logits, std::span<const int64_t> labels, float factor);
+/// That sum alone, in the same numbers.
+double cross_entropy_sum(Matrix logits, std::span<const int64_t> labels);
 /// -log softmax(logits)[label] of one row.
 double negative_log_likelihood(std::span<const float> logits, int64_t label);
 /// Mean of (x - y)^2.

@@ -36,8 +36,9 @@ void mla_attention(const MlaShape& shape, MlaForm form, Matrix q, const LatentUp
   expanded.clear();
   for (const MlaSequence& s : sequences) {
     const bool absorb =
-        wanted || form == MlaForm::kAbsorbed ||
-        (form == MlaForm::kAuto && absorbed_is_cheaper(shape, s.n_queries, s.n_keys));
+        wanted || (s.log_sum_exp == nullptr &&
+                   (form == MlaForm::kAbsorbed ||
+                    (form == MlaForm::kAuto && absorbed_is_cheaper(shape, s.n_queries, s.n_keys))));
     (absorb ? absorbed : expanded).push_back(s);
   }
   if (!absorbed.empty()) absorbed_attention(shape, q, up, absorbed, out, weighted_latents);

@@ -55,6 +55,10 @@ struct MlaSequence {
       nullptr;  ///< [n_keys], 0 for a key that nobody attends to; null: all visible
   float* attentions =
       nullptr;  ///< receives the softmax weights [num_heads, n_queries, n_keys] if not null
+  /// If not null, the sequence is computed expanded, and this receives log(sum(exp(score))) of each
+  /// query's scaled scores [num_heads, n_queries], -infinity where it sees no key: what the
+  /// backward pass goes by.
+  float* log_sum_exp = nullptr;
 };
 
 /// Which of the two equivalent computations is used.
@@ -81,6 +85,18 @@ void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LatentUpProje
                             std::span<const MlaSequence> sequences, Matrix out);
 void mla_attention_expanded(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
                             std::span<const MlaSequence> sequences, Matrix out);
+
+/// Gradients of mla_attention for sequences whose keys are their queries (n_keys = n_queries;
+/// nothing from earlier calls), with log_sum_exp as the forward pass gave it; pages are not looked
+/// at. kv [tokens, kv_lora_rank + qk_rope_head_dim]: normalised latents, rotated keys. out and
+/// d_out [tokens, num_heads * v_head_dim]: the result and its gradient. Writes dq and dkv, adds to
+/// the gradient of kv_b_proj. Softmax weights are formed again in tiles of kBackwardQueries
+/// queries.
+void mla_attention_backward(const MlaShape& shape, Matrix q, Matrix kv,
+                            const LinearWeight& kv_b_proj, std::span<const MlaSequence> sequences,
+                            Matrix out, Matrix d_out, Matrix dq, Matrix dkv,
+                            LinearWeight& d_kv_b_proj);
+inline constexpr int64_t kBackwardQueries = 64;
 
 /// True if the absorbed form takes fewer multiplications for this many new tokens and keys.
 bool absorbed_is_cheaper(const MlaShape& shape, int64_t n_queries, int64_t n_keys);

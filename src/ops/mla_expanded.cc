@@ -224,6 +224,8 @@ void expanded_head(const MlaShape& shape, Matrix q, const LatentUpProjection& up
       finish_attentions(row, seen, running.maximum[i], running.sum[i]);
       std::fill(row + seen, row + s.n_keys, 0.0f);
     }
+    if (s.log_sum_exp != nullptr)
+      s.log_sum_exp[h * s.n_queries + i] = running.maximum[i] + std::log(running.sum[i]);
     running.finish(i, v_dim, out.row(s.first_row + i) + h * v_dim);
   }
 }

@@ -25,6 +25,12 @@ RotaryTable rotary_table(std::span<const int64_t> positions, std::span<const flo
   return table;
 }
 
+RotaryTable transposed(const RotaryTable& table) {
+  RotaryTable back = table;
+  for (float& s : back.sin) s = -s;
+  return back;
+}
+
 void rotate(const RotaryTable& table, bool interleaved, Matrix x, int64_t heads,
             int64_t head_stride, int64_t offset) {
   thread_pool().parallel_for(x.rows, [&](int64_t t) {

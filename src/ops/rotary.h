@@ -25,4 +25,7 @@ RotaryTable rotary_table(std::span<const int64_t> positions, std::span<const flo
 void rotate(const RotaryTable& table, bool interleaved, Matrix x, int64_t heads,
             int64_t head_stride, int64_t offset);
 
+/// The table that takes gradients back: rotating by it is the transpose of rotating by `table`.
+RotaryTable transposed(const RotaryTable& table);
+
 }  // namespace dsv3::ops

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "kernels/scratch.h"
 
 namespace dsv3::ops {
 namespace {
@@ -74,6 +76,88 @@ void route(std::span<const float> scores, std::span<const float> correction_bias
   }
 }
 
+namespace {
+
+float sigmoid(float x) { return static_cast<float>(1.0 / (1.0 + std::exp(-double{x}))); }
+
+// d_scores of one token from the gradients of its weights w = s / (sum + 1e-20) * factor.
+void route_backward(std::span<const float> scores, std::span<const int32_t> experts,
+                    const RoutingRule& rule, std::span<const float> d_weights,
+                    std::span<double> d_scores) {
+  double sum = 1e-20, along = 0;
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const double s = scores[experts[i]];
+    sum += s;
+    along += d_weights[i] * s;
+  }
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const double d = d_weights[i];
+    d_scores[experts[i]] +=
+        (rule.norm_topk_prob ? (d - along / sum) / sum : d) * rule.routed_scaling_factor;
+  }
+}
+
+// f_i: how often each expert is chosen in a sequence, 1 on average.
+std::vector<double> choice_frequencies(std::span<const int32_t> chosen, int64_t n) {
+  std::vector<double> f(n);
+  const double share = static_cast<double>(n) / static_cast<double>(chosen.size());
+  for (const int32_t e : chosen) f[e] += share;
+  return f;
+}
+
+// Adds the gradient of token_weight * sum_i f_i s_i / sum(s) of one token; returns that.
+double balance_backward(std::span<const float> scores, std::span<const double> f,
+                        double token_weight, std::span<double> d_scores) {
+  double sum = 0, along = 0;
+  for (size_t e = 0; e < scores.size(); ++e) {
+    sum += scores[e];
+    along += f[e] * scores[e];
+  }
+  if (sum == 0) return 0;
+  for (size_t e = 0; e < scores.size(); ++e)
+    d_scores[e] += token_weight * (f[e] - along / sum) / sum;
+  return token_weight * along / sum;
+}
+
+}  // namespace
+
+double route_tokens_backward(Matrix x, const LinearWeight& gate, const RoutingRule& rule,
+                             std::span<const float> logits, const Routing& routing,
+                             std::span<const float> d_weights, const SequenceBalance& balance,
+                             Matrix dx, LinearWeight& d_gate) {
+  static thread_local kernels::Scratch scratch;
+  const int64_t n = rule.n_routed_experts, k = rule.num_experts_per_tok;
+  std::vector<std::vector<double>> frequencies;
+  std::vector<int64_t> sequence_of;
+  if (balance.token_weight != 0) {
+    for (const int64_t length : balance.lengths) {
+      frequencies.push_back(choice_frequencies(
+          std::span(routing.experts).subspan(sequence_of.size() * k, length * k), n));
+      sequence_of.insert(sequence_of.end(), length, static_cast<int64_t>(frequencies.size()) - 1);
+    }
+  }
+  const Matrix d_logits(scratch.get(x.rows * n), x.rows, n);
+  std::vector<double> losses(x.rows, 0.0);
+  thread_pool().parallel_for(x.rows, [&](int64_t t) {
+    static thread_local std::vector<float> scores;
+    static thread_local std::vector<double> d_scores;
+    scores.resize(n);
+    d_scores.assign(n, 0.0);
+    for (int64_t e = 0; e < n; ++e) scores[e] = sigmoid(logits[t * n + e]);
+    route_backward(scores, std::span(routing.experts).subspan(t * k, k), rule,
+                   d_weights.subspan(t * k, k), d_scores);
+    if (!sequence_of.empty()) {
+      losses[t] =
+          balance_backward(scores, frequencies[sequence_of[t]], balance.token_weight, d_scores);
+    }
+    for (int64_t e = 0; e < n; ++e) {
+      d_logits.row(t)[e] = static_cast<float>(d_scores[e] * scores[e] * (1.0 - scores[e]));
+    }
+  });
+  linear_backward(x, gate, d_logits, true, dx, d_gate);
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
 Routing route_tokens(Matrix x, const LinearWeight& gate, std::span<const float> correction_bias,
                      const RoutingRule& rule, std::vector<float>* logits) {
   const int64_t n = rule.n_routed_experts, k = rule.num_experts_per_tok;
@@ -83,12 +167,10 @@ Routing route_tokens(Matrix x, const LinearWeight& gate, std::span<const float> 
   linear(x, gate, Matrix(scores.data(), x.rows, n));
   Routing routing{std::vector<int32_t>(x.rows * k), std::vector<float>(x.rows * k)};
   thread_pool().parallel_for(x.rows, [&](int64_t t) {
-    static thread_local std::vector<float> sigmoid;
-    sigmoid.resize(n);
-    for (int64_t e = 0; e < n; ++e) {
-      sigmoid[e] = static_cast<float>(1.0 / (1.0 + std::exp(-double{scores[t * n + e]})));
-    }
-    route(sigmoid, correction_bias, rule, std::span(routing.experts).subspan(t * k, k),
+    static thread_local std::vector<float> of_token;
+    of_token.resize(n);
+    for (int64_t e = 0; e < n; ++e) of_token[e] = sigmoid(scores[t * n + e]);
+    route(of_token, correction_bias, rule, std::span(routing.experts).subspan(t * k, k),
           std::span(routing.weights).subspan(t * k, k));
   });
   return routing;

@@ -39,4 +39,21 @@ void route(std::span<const float> scores, std::span<const float> correction_bias
 Routing route_tokens(Matrix x, const LinearWeight& gate, std::span<const float> correction_bias,
                      const RoutingRule& rule, std::vector<float>* logits = nullptr);
 
+/// The complementary sequence-wise balance loss (report equations 17 to 20): for each sequence
+/// sum_i f_i P_i, which is lowest when its tokens spread over the experts evenly.
+struct SequenceBalance {
+  std::span<const int64_t> lengths;  ///< tokens of each sequence of the batch
+  double token_weight =
+      0;  ///< a sequence's loss counts with this times its length; 0: no such loss
+};
+
+/// Gradients of route_tokens, given the logits it gave. d_weights [tokens * num_experts_per_tok]
+/// are the gradients of the weights. Adds to dx [tokens, hidden] and to the gradient of the gate,
+/// and returns the weighted balance loss, whose gradient is included. The choice itself and the
+/// correction bias have none.
+double route_tokens_backward(Matrix x, const LinearWeight& gate, const RoutingRule& rule,
+                             std::span<const float> logits, const Routing& routing,
+                             std::span<const float> d_weights, const SequenceBalance& balance,
+                             Matrix dx, LinearWeight& d_gate);
+
 }  // namespace dsv3::ops
