@@ -19,13 +19,6 @@ namespace dsv3 {
 namespace {
 std::string errno_text() { return std::strerror(errno); }
 
-void fsync_folder(const std::filesystem::path& folder) {
-  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;  // Some file systems refuse; the rename itself has happened.
-  ::fsync(fd);
-  ::close(fd);
-}
-
 // Where files are mapped: begin and end.
 struct Mappings {
   std::mutex mutex;
@@ -70,6 +63,13 @@ MappedFile::~MappedFile() {
     mappings().ranges.erase(data_);
   }
   ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;  // Some file systems refuse; the rename itself has happened.
+  ::fsync(fd);
+  ::close(fd);
 }
 
 bool is_mapped(const void* begin, size_t bytes) {
@@ -141,7 +141,7 @@ void AtomicFile::commit() {
     ::unlink(temporary_.c_str());
     fail("{}: cannot rename to {}: {}", temporary_.string(), path_.string(), why);
   }
-  fsync_folder(path_.parent_path());
+  sync_folder(path_.parent_path());
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {

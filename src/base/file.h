@@ -35,6 +35,9 @@ bool is_mapped(const void* begin, size_t bytes);
 /// The contents of a (text) file; throws Error naming it.
 std::string read_file(const std::filesystem::path& path);
 
+/// fsync of a folder: what was renamed into it or out of it is on the disk.
+void sync_folder(const std::filesystem::path& folder);
+
 /// A file that appears under its name only when it is complete: written to a temporary name in the
 /// same folder, fsynced, then renamed by `commit`. Without `commit` the temporary is removed.
 class AtomicFile {

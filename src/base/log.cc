@@ -18,8 +18,8 @@ void log_line(const std::string& line) {
 }
 
 void set_progress_sink(ProgressFn sink) { progress_sink() = std::move(sink); }
-void report_progress(const std::string& what, int64_t done, int64_t total) {
-  if (progress_sink()) progress_sink()(what, done, total);
+void report_progress(const std::string& what, int64_t done, int64_t total, ProgressUnit unit) {
+  if (progress_sink()) progress_sink()(what, done, total, unit);
 }
 
 }  // namespace dsv3

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -18,9 +19,13 @@ void warn(fmt::format_string<Args...> format, Args&&... args) {
   log_line("warning: " + fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// Progress of a long job: `done` of `total` bytes (or items). Called from one thread at a time.
-using ProgressFn = std::function<void(const std::string& what, int64_t done, int64_t total)>;
+/// What progress is counted in; bytes are shown as such and by the second.
+enum class ProgressUnit : uint8_t { kItems, kBytes };
+/// Progress of a long job: `done` of `total`. Called from one thread at a time.
+using ProgressFn =
+    std::function<void(const std::string& what, int64_t done, int64_t total, ProgressUnit unit)>;
 void set_progress_sink(ProgressFn sink);
-void report_progress(const std::string& what, int64_t done, int64_t total);
+void report_progress(const std::string& what, int64_t done, int64_t total,
+                     ProgressUnit unit = ProgressUnit::kItems);
 
 }  // namespace dsv3

@@ -32,6 +32,7 @@ void add_forward_command(CLI::App& app, Action& action);
 void add_generate_command(CLI::App& app, Action& action);
 void add_imatrix_command(CLI::App& app, Action& action);
 void add_inspect_command(CLI::App& app, Action& action);
+void add_prepare_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
 void add_template_command(CLI::App& app, Action& action);
 void add_tokenize_command(CLI::App& app, Action& action);

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/units.h"
 #include "terminal/waiting.h"
 
 namespace dsv3::cli {
@@ -36,10 +37,11 @@ std::string time_left(double seconds, double fraction) {
   return fmt::format("about {:.1f} h left", left / 3600);
 }
 
-/// One line that is redrawn in place: "loading [=====>    ]  52 % about 20 s left".
+/// One line that is redrawn in place: "loading [=====>    ]  52 % about 20 s left"; of bytes also
+/// "1.2 GB, 35.1 MB/s".
 class ProgressBar {
  public:
-  void update(const std::string& what, int64_t done, int64_t total) {
+  void update(const std::string& what, int64_t done, int64_t total, ProgressUnit unit) {
     const auto now = Clock::now();
     if (what != what_) {
       clear();
@@ -56,10 +58,16 @@ class ProgressBar {
     constexpr int kWidth = 40;
     const double fraction = static_cast<double>(done) / static_cast<double>(total);
     const int full = static_cast<int>(fraction * kWidth);
+    const double seconds = std::chrono::duration<double>(now - begin_).count();
+    std::string more = time_left(seconds, fraction);
+    if (unit == ProgressUnit::kBytes) {
+      const auto rate = static_cast<int64_t>(static_cast<double>(done) / seconds);
+      more = fmt::format("{}, {}/s{}{}", short_bytes(done), short_bytes(rate),
+                         more.empty() ? "" : ", ", more);
+    }
     const std::string line =
         fmt::format("\r{} [{:=>{}}>{:{}}] {:3.0f} % {}\033[K", what, "", full, "",
-                    kWidth - 1 - std::min(full, kWidth - 1), 100 * fraction,
-                    time_left(std::chrono::duration<double>(now - begin_).count(), fraction));
+                    kWidth - 1 - std::min(full, kWidth - 1), 100 * fraction, more);
     std::fwrite(line.data(), 1, line.size(), stderr);
     drawn_ = now;
     visible_ = true;
@@ -113,8 +121,8 @@ void set_up_console() {
   signal(SIGPIPE, SIG_IGN);
   set_log_sink([](const std::string& line) { note(line); });
   if (isatty(STDERR_FILENO) == 0) return;
-  set_progress_sink([](const std::string& what, int64_t done, int64_t total) {
-    progress_bar().update(what, done, total);
+  set_progress_sink([](const std::string& what, int64_t done, int64_t total, ProgressUnit unit) {
+    progress_bar().update(what, done, total, unit);
   });
 }
 
