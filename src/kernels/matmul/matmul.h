@@ -23,8 +23,9 @@ enum class MatmulPrecision : uint8_t {
 
 /// C[i, j] = sum_k A(i, k) B(k, j), i < m, j < n, or added to C; rows of C are `ldc` floats apart.
 /// A is [m, k] and B [k, n] after transposition. Single-threaded; the order of the sums depends on
-/// nothing but the sizes. All three products of training are this: y = x W^T, dx = dy W and
-/// dW += dy^T x.
+/// nothing but the sizes. Numbers too small for a normal float may count as zero in kBFloat16. Fast
+/// from a dozen rows of A on; fewer cost little less, as B is packed for them too. All three
+/// products of training are this: y = x W^T, dx = dy W and dW += dy^T x.
 void matmul(MatmulPrecision precision, int64_t m, int64_t n, int64_t k, const MatmulOperand& a,
             const MatmulOperand& b, bool accumulate, float* c, int64_t ldc);
 

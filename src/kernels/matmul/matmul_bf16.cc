@@ -65,18 +65,16 @@ inline __m512i load_32(const PanelSource& x, int64_t at, int64_t n, float scale)
   }
 }
 
-// 16 numbers of a row, those of `mask`, as float32, times a factor.
+// 16 numbers of a row, those of `mask`, as float32.
 template <bool kBF16>
-inline __m512 load_16(const PanelSource& x, int64_t at, __mmask16 mask, float scale) {
-  __m512 v;
+inline __m512 load_16(const void* data, int64_t at, __mmask16 mask) {
   if constexpr (kBF16) {
-    const auto* from = static_cast<const uint16_t*>(x.matrix.data) + at;
+    const auto* from = static_cast<const uint16_t*>(data) + at;
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from));
-    v = _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
   } else {
-    v = _mm512_maskz_loadu_ps(mask, static_cast<const float*>(x.matrix.data) + at);
+    return _mm512_maskz_loadu_ps(mask, static_cast<const float*>(data) + at);
   }
-  return x.matrix.row_scale != nullptr ? _mm512_mul_ps(v, _mm512_set1_ps(scale)) : v;
 }
 
 // Lanes are rows: a vector of a row's pairs, 16 rows of them transposed.
@@ -110,43 +108,71 @@ void pack_rows(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t
   }
 }
 
-// Lanes lie side by side: two rows make the pairs of a step.
-template <bool kBF16>
+// Lanes lie side by side: two rows make the pairs of a step. kPlain: rows lie one after the other
+// and are not scaled.
+template <bool kBF16, bool kPlain>
 void pack_columns(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
                   int64_t step_words, float* out) {
-  alignas(64) constexpr auto kInterleave = [] {
+  alignas(64) static constexpr auto kInterleave = [] {
     std::array<uint16_t, 32> order{};
     for (int i = 0; i < 32; ++i) order[i] = static_cast<uint16_t>(i / 2 + 16 * (i % 2));
     return order;
   }();
+  const int64_t ahead = x.prefetch_distance(k);
   const __m512i order = _mm512_load_si512(kInterleave.data());
-  for (int64_t q = 0; q < count; q += 2) {
-    const bool two = q + 1 < count;
-    const int64_t r0 = k + q, r1 = two ? r0 + 1 : r0;
-    const int64_t at0 = x.row(r0) + lane, at1 = x.row(r1) + lane;
-    const float scale0 = x.scale(r0), scale1 = x.scale(r1);
-    float* to = out + q / 2 * step_words;
-    for (int group = 0; group < lanes; group += 16) {
-      const auto mask = first<__mmask16>(lanes - group);
-      const __m512 even = load_16<kBF16>(x, at0 + group, mask, scale0);
-      const __m512 odd = load_16<kBF16>(x, at1 + group, two ? mask : __mmask16{0}, scale1);
+  for (int group = 0; group < lanes; group += 16) {
+    const auto mask = first<__mmask16>(lanes - group);
+    float* to = out + group;
+    int64_t at = k * x.matrix.stride + lane + group;
+    const auto next_row = [&](int64_t r, __mmask16 some) {
+      if constexpr (kPlain) {
+        if (ahead != 0) {
+          _mm_prefetch(static_cast<const char*>(x.matrix.data) + (at + ahead) * (kBF16 ? 2 : 4),
+                       _MM_HINT_T0);
+        }
+        const __m512 v = load_16<kBF16>(x.matrix.data, at, some);
+        at += x.matrix.stride;
+        return v;
+      } else {
+        const __m512 v = load_16<kBF16>(x.matrix.data, x.row(r) + lane + group, some);
+        return _mm512_mul_ps(v, _mm512_set1_ps(x.scale(r)));
+      }
+    };
+    const auto store = [&](__m512 even, __m512 odd) {
       const __m512i both = bits(_mm512_cvtne2ps_pbh(odd, even));
-      _mm512_storeu_si512(to + group, _mm512_permutexvar_epi16(order, both));
+      _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, both));
+      to += step_words;
+    };
+    int64_t r = k;
+    for (; r + 2 <= k + count; r += 2) {
+      const __m512 even = next_row(r, mask);
+      store(even, next_row(r + 1, mask));
     }
+    if (r < k + count) store(next_row(r, mask), _mm512_setzero_ps());
   }
 }
 
 void pack(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
           int64_t step_words, float* out) {
-  const auto run = x.lanes_are_rows ? (x.matrix.bf16 ? pack_rows<true> : pack_rows<false>)
-                                    : (x.matrix.bf16 ? pack_columns<true> : pack_columns<false>);
-  run(x, lane, lanes, k, count, step_words, out);
+  const bool bf16 = x.matrix.bf16;
+  if (x.lanes_are_rows) {
+    const auto run = bf16 ? pack_rows<true> : pack_rows<false>;
+    run(x, lane, lanes, k, count, step_words, out);
+  } else if (x.is_plain()) {
+    const auto run = bf16 ? pack_columns<true, true> : pack_columns<false, true>;
+    run(x, lane, lanes, k, count, step_words, out);
+  } else {
+    const auto run = bf16 ? pack_columns<true, false> : pack_columns<false, false>;
+    run(x, lane, lanes, k, count, step_words, out);
+  }
 }
 
 template <int M, int N>
 void tile(int64_t steps, const float* a, int64_t a_step, const float* b, int64_t b_step, bool add,
           float* c, int64_t ldc) {
   __m512 sum[M][N];
+  // Unrolled, as otherwise the compiler keeps the sums in memory before and after the loop.
+#pragma GCC unroll 16
   for (int i = 0; i < M; ++i) {
     for (int v = 0; v < N; ++v) sum[i][v] = _mm512_setzero_ps();
   }
@@ -162,12 +188,14 @@ void tile(int64_t steps, const float* a, int64_t a_step, const float* b, int64_t
     a += a_step;
     b += b_step;
   }
+#pragma GCC unroll 16
   for (int i = 0; i < M; ++i) {
     for (int v = 0; v < N; ++v) {
-      float* to = c + i * ldc + kLanes * v;
-      const __m512 before = add ? _mm512_loadu_ps(to) : _mm512_setzero_ps();
-      _mm512_storeu_ps(to, _mm512_add_ps(before, sum[i][v]));
+      float* to = c + kLanes * v;
+      if (add) sum[i][v] = _mm512_add_ps(_mm512_loadu_ps(to), sum[i][v]);
+      _mm512_storeu_ps(to, sum[i][v]);
     }
+    c += ldc;
   }
 }
 

@@ -16,6 +16,7 @@
 #define HWY_TARGET_INCLUDE "kernels/matmul/matmul_f32.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -34,13 +35,22 @@ constexpr int kTileRows = (HWY_TARGET == HWY_AVX3)   ? 14
                                                      : 4;
 static_assert(kTileRows <= kMaxTileRows);
 
-// Numbers of a row as float32, times a factor, rounded to bfloat16 if so wanted.
-template <bool kBF16, bool kRound>
+// Numbers of a row as float32, times a factor, rounded to bfloat16 if so wanted. kPlain: rows lie
+// one after the other and are not scaled.
+template <bool kBF16, bool kRound, bool kPlain>
 struct Reader {
-  const void* data;
+  const PanelSource& x;
+  const void* data = x.matrix.data;
+
+  HWY_INLINE int64_t row(int64_t r) const { return kPlain ? r * x.matrix.stride : x.row(r); }
+  HWY_INLINE float scale(int64_t r) const { return kPlain ? 1.0f : x.scale(r); }
+  HWY_INLINE void prefetch(int64_t at) const {
+    if constexpr (kPlain && kBF16) hwy::Prefetch(static_cast<const uint16_t*>(data) + at);
+    if constexpr (kPlain && !kBF16) hwy::Prefetch(static_cast<const float*>(data) + at);
+  }
 
   template <class DF>
-  HWY_INLINE hn::Vec<DF> load(DF d, int64_t at, float scale) const {
+  HWY_INLINE hn::Vec<DF> load(DF d, int64_t at, float factor) const {
     hn::Vec<DF> v;
     if constexpr (kBF16) {
       const hn::Rebind<uint32_t, DF> du;
@@ -50,12 +60,12 @@ struct Reader {
     } else {
       v = hn::LoadU(d, static_cast<const float*>(data) + at);
     }
-    return finish(d, v, scale);
+    return finish(d, v, factor);
   }
 #if HWY_TARGET == HWY_AVX3
   // The first `n`, then zeros.
   template <class DF>
-  HWY_INLINE hn::Vec<DF> load_some(DF d, int64_t at, int64_t n, float scale) const {
+  HWY_INLINE hn::Vec<DF> load_some(DF d, int64_t at, int64_t n, float factor) const {
     const auto count = static_cast<size_t>(n);
     hn::Vec<DF> v;
     if constexpr (kBF16) {
@@ -67,13 +77,13 @@ struct Reader {
     } else {
       v = hn::MaskedLoad(hn::FirstN(d, count), d, static_cast<const float*>(data) + at);
     }
-    return finish(d, v, scale);
+    return finish(d, v, factor);
   }
 #endif
   template <class DF>
-  static HWY_INLINE hn::Vec<DF> finish(DF d, hn::Vec<DF> v, float scale) {
+  static HWY_INLINE hn::Vec<DF> finish(DF d, hn::Vec<DF> v, float factor) {
     const hn::Rebind<uint32_t, DF> du;
-    v = hn::Mul(v, hn::Set(d, scale));
+    if constexpr (!kPlain) v = hn::Mul(v, hn::Set(d, factor));
     if constexpr (kRound) {
       // To nearest, ties to even; the addition could carry a NaN over into another number.
       const auto word = hn::BitCast(du, v);
@@ -84,10 +94,10 @@ struct Reader {
     }
     return v;
   }
-  float one(int64_t at, float scale) const {
+  float one(int64_t at, float factor) const {
     float v = kBF16 ? formats::bf16_to_float(static_cast<const uint16_t*>(data)[at])
                     : static_cast<const float*>(data)[at];
-    v *= scale;
+    v *= factor;
     return kRound ? formats::bf16_to_float(formats::float_to_bf16(v)) : v;
   }
 };
@@ -97,15 +107,15 @@ using D4 = hn::CappedTag<float, 4>;
 #if HWY_TARGET == HWY_AVX3
 // Lanes are rows: 16 rows in 16 columns at a time.
 template <class Read>
-int64_t pack_row_blocks(const Read& read, const PanelSource& x, int64_t lane, int lanes, int64_t k,
-                        int64_t count, int64_t step_words, float* out) {
+int64_t pack_row_blocks(const Read& read, int64_t lane, int lanes, int64_t k, int64_t count,
+                        int64_t step_words, float* out) {
   int64_t at[16];
   float scale[16];
   for (int group = 0; group < lanes; group += 16) {
     for (int i = 0; i < 16; ++i) {
       const int64_t r = lane + std::min(group + i, lanes - 1);
-      at[i] = x.row(r) + k;
-      scale[i] = x.scale(r);
+      at[i] = read.row(r) + k;
+      scale[i] = read.scale(r);
     }
     // Whole vectors are stored even where fewer lanes are left: the next step overwrites them.
     float* to = out + group;
@@ -131,15 +141,14 @@ int64_t pack_row_blocks(const Read& read, const PanelSource& x, int64_t lane, in
 }
 #elif HWY_TARGET == HWY_SCALAR
 template <class Read>
-int64_t pack_row_blocks(const Read&, const PanelSource&, int64_t, int, int64_t, int64_t, int64_t,
-                        float*) {
+int64_t pack_row_blocks(const Read&, int64_t, int, int64_t, int64_t, int64_t, float*) {
   return 0;
 }
 #else
 // Lanes are rows: 4 rows in 4 columns at a time.
 template <class Read>
-int64_t pack_row_blocks(const Read& read, const PanelSource& x, int64_t lane, int lanes, int64_t k,
-                        int64_t count, int64_t step_words, float* out) {
+int64_t pack_row_blocks(const Read& read, int64_t lane, int lanes, int64_t k, int64_t count,
+                        int64_t step_words, float* out) {
   const D4 d;
   const hn::Repartition<double, D4> pairs;
   if (lanes < 4) return 0;
@@ -148,8 +157,8 @@ int64_t pack_row_blocks(const Read& read, const PanelSource& x, int64_t lane, in
     int64_t at[4];
     float scale[4];
     for (int i = 0; i < 4; ++i) {
-      at[i] = x.row(lane + group + i) + k;
-      scale[i] = x.scale(lane + group + i);
+      at[i] = read.row(lane + group + i) + k;
+      scale[i] = read.scale(lane + group + i);
     }
     for (int64_t q = 0; q + 4 <= count; q += 4) {
       hn::Vec<D4> r[4];
@@ -173,65 +182,89 @@ int64_t pack_row_blocks(const Read& read, const PanelSource& x, int64_t lane, in
 
 // Lanes are rows.
 template <class Read>
-void pack_rows(const Read& read, const PanelSource& x, int64_t lane, int lanes, int64_t k,
-               int64_t count, int64_t step_words, float* out) {
-  const int64_t done = pack_row_blocks(read, x, lane, lanes, k, count, step_words, out);
+void pack_rows(const Read& read, int64_t lane, int lanes, int64_t k, int64_t count,
+               int64_t step_words, float* out) {
+  const int64_t done = pack_row_blocks(read, lane, lanes, k, count, step_words, out);
   for (int i = 0; i < lanes && done < count; ++i) {
-    const int64_t at = x.row(lane + i) + k;
-    const float scale = x.scale(lane + i);
+    const int64_t at = read.row(lane + i) + k;
+    const float scale = read.scale(lane + i);
     for (int64_t q = done; q < count; ++q) out[q * step_words + i] = read.one(at + q, scale);
   }
 }
 
-// `lanes` numbers side by side, in vectors of which the last may repeat numbers of that before it.
-template <class DF, class Read>
-HWY_INLINE void copy_lanes(DF d, const Read& read, int64_t at, float scale, int lanes, float* to) {
-  const int width = static_cast<int>(hn::MaxLanes(d));
-  for (int i = 0; i + width <= lanes; i += width) {
-    hn::StoreU(read.load(d, at + i, scale), d, to + i);
-  }
-  if (lanes % width != 0) {
-    hn::StoreU(read.load(d, at + lanes - width, scale), d, to + lanes - width);
-  }
-}
-
 // Lanes lie side by side.
+#if HWY_TARGET == HWY_AVX3
 template <class Read>
-void pack_columns(const Read& read, const PanelSource& x, int64_t lane, int lanes, int64_t k,
-                  int64_t count, int64_t step_words, float* out) {
-  constexpr int kHalf = std::max(4, kLanes / 2);
-  const hn::CappedTag<float, kHalf> half;
-  for (int64_t q = 0; q < count; ++q) {
-    const int64_t at = x.row(k + q) + lane;
-    const float scale = x.scale(k + q);
-    float* to = out + q * step_words;
-    if (lanes >= kLanes) {
-      copy_lanes(D(), read, at, scale, lanes, to);
-    } else if (lanes >= static_cast<int>(hn::MaxLanes(half))) {
-      copy_lanes(half, read, at, scale, lanes, to);
-    } else if (lanes >= static_cast<int>(hn::MaxLanes(D4()))) {
-      copy_lanes(D4(), read, at, scale, lanes, to);
-    } else {
-      for (int i = 0; i < lanes; ++i) to[i] = read.one(at + i, scale);
+void pack_columns(const Read& read, int64_t lane, int lanes, int64_t k, int64_t count,
+                  int64_t step_words, float* out) {
+  const int64_t ahead = read.x.prefetch_distance(k);
+  for (int group = 0; group < lanes; group += 16) {
+    const int some = std::min(16, lanes - group);
+    float* to = out + group;
+    for (int64_t r = k; r < k + count; ++r) {
+      const int64_t at = read.row(r) + lane + group;
+      if (ahead != 0) read.prefetch(at + ahead);
+      hn::StoreU(read.load_some(D(), at, some, read.scale(r)), D(), to);
+      to += step_words;
     }
   }
 }
+#else
+// In vectors of which the last may repeat numbers of that before it.
+template <class DF, class Read>
+HWY_INLINE void copy_lanes(DF d, const Read& read, int64_t lane, int lanes, int64_t k,
+                           int64_t count, int64_t step_words, float* out) {
+  const int width = static_cast<int>(hn::MaxLanes(d));
+  const int64_t ahead = read.x.prefetch_distance(k);
+  for (int64_t r = k; r < k + count; ++r) {
+    const int64_t at = read.row(r) + lane;
+    if (ahead != 0) read.prefetch(at + ahead);
+    const float scale = read.scale(r);
+    for (int i = 0; i + width <= lanes; i += width) {
+      hn::StoreU(read.load(d, at + i, scale), d, out + i);
+    }
+    if (lanes % width != 0) {
+      hn::StoreU(read.load(d, at + lanes - width, scale), d, out + lanes - width);
+    }
+    out += step_words;
+  }
+}
 
-template <bool kBF16, bool kRound>
+template <class Read>
+void pack_columns(const Read& read, int64_t lane, int lanes, int64_t k, int64_t count,
+                  int64_t step_words, float* out) {
+  const hn::CappedTag<float, 2> two;
+  const hn::CappedTag<float, 1> one;
+  if (lanes >= kLanes) {
+    copy_lanes(D(), read, lane, lanes, k, count, step_words, out);
+  } else if (lanes >= static_cast<int>(hn::MaxLanes(D4()))) {
+    copy_lanes(D4(), read, lane, lanes, k, count, step_words, out);
+  } else if (lanes >= 2) {
+    copy_lanes(two, read, lane, lanes, k, count, step_words, out);
+  } else {
+    copy_lanes(one, read, lane, lanes, k, count, step_words, out);
+  }
+}
+#endif
+
+template <bool kBF16, bool kRound, bool kPlain>
 void pack_from(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
                int64_t step_words, float* out) {
-  const Reader<kBF16, kRound> read{x.matrix.data};
+  const Reader<kBF16, kRound, kPlain> read{x};
   if (x.lanes_are_rows) {
-    pack_rows(read, x, lane, lanes, k, count, step_words, out);
+    pack_rows(read, lane, lanes, k, count, step_words, out);
   } else {
-    pack_columns(read, x, lane, lanes, k, count, step_words, out);
+    pack_columns(read, lane, lanes, k, count, step_words, out);
   }
 }
 
 void pack(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
           int64_t step_words, float* out) {
-  const auto run = x.round ? (x.matrix.bf16 ? pack_from<true, true> : pack_from<false, true>)
-                           : (x.matrix.bf16 ? pack_from<true, false> : pack_from<false, false>);
+  const bool bf16 = x.matrix.bf16;
+  const auto run = x.round ? (bf16 ? pack_from<true, true, false> : pack_from<false, true, false>)
+                   : x.is_plain()
+                       ? (bf16 ? pack_from<true, false, true> : pack_from<false, false, true>)
+                       : (bf16 ? pack_from<true, false, false> : pack_from<false, false, false>);
   run(x, lane, lanes, k, count, step_words, out);
 }
 
@@ -240,6 +273,8 @@ void tile(int64_t steps, const float* a, int64_t a_step, const float* b, int64_t
           float* c, int64_t ldc) {
   const D d;
   V sum[M][N];
+  // Unrolled, as otherwise the compiler keeps the sums in memory before and after the loop.
+#pragma GCC unroll 16
   for (int i = 0; i < M; ++i) {
     for (int v = 0; v < N; ++v) sum[i][v] = hn::Zero(d);
   }
@@ -253,12 +288,14 @@ void tile(int64_t steps, const float* a, int64_t a_step, const float* b, int64_t
     a += a_step;
     b += b_step;
   }
+#pragma GCC unroll 16
   for (int i = 0; i < M; ++i) {
     for (int v = 0; v < N; ++v) {
-      float* to = c + i * ldc + kLanes * v;
-      const V before = add ? hn::LoadU(d, to) : hn::Zero(d);
-      hn::StoreU(hn::Add(before, sum[i][v]), d, to);
+      float* to = c + kLanes * v;
+      if (add) sum[i][v] = hn::Add(hn::LoadU(d, to), sum[i][v]);
+      hn::StoreU(sum[i][v], d, to);
     }
+    c += ldc;
   }
 }
 

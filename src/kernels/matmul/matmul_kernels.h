@@ -6,6 +6,9 @@
 
 namespace dsv3::kernels {
 
+/// Rows of memory that are packed into panels side by side, before the next rows.
+inline constexpr int64_t kPackedRowsAtATime = 32;
+
 /// An operand seen from the panels it is packed into. A panel is some rows of A or columns of B,
 /// its lanes, for a range of k:
 ///   float32   [k][lane]
@@ -15,16 +18,24 @@ struct PanelSource {
   MatmulOperand matrix;
   bool lanes_are_rows;  ///< a lane is a row of the matrix and k goes along it; else the reverse
   bool round;           ///< float32 panels of numbers rounded to bfloat16
+  int64_t depth;        ///< how many k there are
 
   int64_t row(int64_t r) const {
     return (matrix.rows != nullptr ? int64_t{matrix.rows[r]} : r) * matrix.stride;
   }
   float scale(int64_t r) const { return matrix.row_scale != nullptr ? matrix.row_scale[r] : 1.0f; }
-  /// Panels of float32 would only repeat what is in memory.
-  bool is_float32_panel() const {
-    return !lanes_are_rows && !matrix.bf16 && !round && matrix.rows == nullptr &&
-           matrix.row_scale == nullptr;
+  /// Rows lie one after the other and are not scaled.
+  bool is_plain() const { return matrix.rows == nullptr && matrix.row_scale == nullptr; }
+  /// Elements from a row to one whose packing comes soon, where k goes from row to row of a matrix
+  /// too large for the near caches: rows are too far apart for the hardware to foresee. Else 0.
+  int64_t prefetch_distance(int64_t k) const {
+    constexpr int64_t kLarge = 1 << 18;
+    const bool wanted =
+        is_plain() && depth * matrix.stride > kLarge && k + 2 * kPackedRowsAtATime <= depth;
+    return wanted ? kPackedRowsAtATime * matrix.stride : 0;
   }
+  /// Panels of float32 would only repeat what is in memory.
+  bool is_float32_panel() const { return !lanes_are_rows && !matrix.bf16 && !round && is_plain(); }
 };
 
 /// Words that packing may write beyond a panel's last.
