@@ -40,12 +40,12 @@ inline Mask first(int64_t n) {
 }
 
 // `n` <= 32 numbers of a row as bfloat16, then zeros.
-template <bool kBF16>
-inline __m512i load_32(const PanelSource& x, int64_t at, int64_t n, float scale) {
+template <bool kBF16, bool kScaled>
+inline __m512i load_32(const void* data, int64_t at, int64_t n, float scale) {
   if constexpr (kBF16) {
-    const auto* from = static_cast<const uint16_t*>(x.matrix.data) + at;
+    const auto* from = static_cast<const uint16_t*>(data) + at;
     const __m512i v = _mm512_maskz_loadu_epi16(first<__mmask32>(n), from);
-    if (x.matrix.row_scale == nullptr) return v;
+    if constexpr (!kScaled) return v;
     const __m512 factor = _mm512_set1_ps(scale);
     const auto half = [&](int which) {
       const __m256i h = which == 0 ? _mm512_castsi512_si256(v) : _mm512_extracti64x4_epi64(v, 1);
@@ -54,10 +54,10 @@ inline __m512i load_32(const PanelSource& x, int64_t at, int64_t n, float scale)
     };
     return bits(_mm512_cvtne2ps_pbh(half(1), half(0)));
   } else {
-    const auto* from = static_cast<const float*>(x.matrix.data) + at;
+    const auto* from = static_cast<const float*>(data) + at;
     __m512 low = _mm512_maskz_loadu_ps(first<__mmask16>(n), from);
     __m512 high = _mm512_maskz_loadu_ps(first<__mmask16>(n - 16), from + 16);
-    if (x.matrix.row_scale != nullptr) {
+    if constexpr (kScaled) {
       low = _mm512_mul_ps(low, _mm512_set1_ps(scale));
       high = _mm512_mul_ps(high, _mm512_set1_ps(scale));
     }
@@ -78,7 +78,7 @@ inline __m512 load_16(const void* data, int64_t at, __mmask16 mask) {
 }
 
 // Lanes are rows: a vector of a row's pairs, 16 rows of them transposed.
-template <bool kBF16>
+template <bool kBF16, bool kScaled>
 void pack_rows(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
                int64_t step_words, float* out) {
   int64_t at[16];
@@ -94,14 +94,19 @@ void pack_rows(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t
     int64_t q = 0;
     for (; q + 32 <= count; q += 32) {
       __m512i r[16];
-      for (int i = 0; i < 16; ++i) r[i] = load_32<kBF16>(x, at[i] + q, 32, scale[i]);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i)
+        r[i] = load_32<kBF16, kScaled>(x.matrix.data, at[i] + q, 32, scale[i]);
       transpose16(r);
+#pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * step_words, r[i]);
       to += 16 * step_words;
     }
     if (q < count) {
       __m512i r[16];
-      for (int i = 0; i < 16; ++i) r[i] = load_32<kBF16>(x, at[i] + q, count - q, scale[i]);
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i)
+        r[i] = load_32<kBF16, kScaled>(x.matrix.data, at[i] + q, count - q, scale[i]);
       transpose16(r);
       for (int i = 0; i < (count - q + 1) / 2; ++i) _mm512_storeu_si512(to + i * step_words, r[i]);
     }
@@ -155,8 +160,11 @@ void pack_columns(const PanelSource& x, int64_t lane, int lanes, int64_t k, int6
 void pack(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
           int64_t step_words, float* out) {
   const bool bf16 = x.matrix.bf16;
-  if (x.lanes_are_rows) {
-    const auto run = bf16 ? pack_rows<true> : pack_rows<false>;
+  if (x.lanes_are_rows && x.matrix.row_scale == nullptr) {
+    const auto run = bf16 ? pack_rows<true, false> : pack_rows<false, false>;
+    run(x, lane, lanes, k, count, step_words, out);
+  } else if (x.lanes_are_rows) {
+    const auto run = bf16 ? pack_rows<true, true> : pack_rows<false, true>;
     run(x, lane, lanes, k, count, step_words, out);
   } else if (x.is_plain()) {
     const auto run = bf16 ? pack_columns<true, true> : pack_columns<false, true>;

@@ -122,14 +122,17 @@ int64_t pack_row_blocks(const Read& read, int64_t lane, int lanes, int64_t k, in
     int64_t q = 0;
     for (; q + 16 <= count; q += 16) {
       __m512i r[16];
+#pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) {
         r[i] = _mm512_castps_si512(read.load(D(), at[i] + q, scale[i]).raw);
       }
       transpose16(r);
+#pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + (q + i) * step_words, r[i]);
     }
     if (q < count) {
       __m512i r[16];
+#pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) {
         r[i] = _mm512_castps_si512(read.load_some(D(), at[i] + q, count - q, scale[i]).raw);
       }
