@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <span>
 
@@ -85,15 +86,22 @@ void add_row(LogitsAgreement& sum, std::span<const float> expected, std::span<co
   sum.kl += divergence(expected, found);
 }
 
+/// Elements of a kind that are compared together: some of them may be far off.
+struct Outliers {
+  int64_t compared = 0, outside = 0;
+};
+
 void compare_floats(Comparison& c, std::span<const float> expected, std::span<const float> found,
-                    const RowMask& mask, const Json& tolerance) {
+                    const RowMask& mask, const Json& tolerance, Outliers& outliers) {
   const int64_t width = c.shape.empty() ? 1 : c.shape.back();
   const int64_t rows = width == 0 ? 0 : static_cast<int64_t>(expected.size()) / width;
   const bool has_tolerance = tolerance.is_object();
   const double atol = has_tolerance ? tolerance.at("atol").get<double>() : 0;
   const double rtol = has_tolerance ? tolerance.at("rtol").get<double>() : 0;
   const bool logits = kind_of(c.name) == "logits" || c.name == "mtp_logits";
-  double dot = 0, expected_norm = 0, found_norm = 0, worst_share = 0;
+  // A few elements of parameters after Adam's steps are arbitrary: all may be off by as much.
+  const double outlier_atol = has_tolerance ? tolerance.value("outlier_atol", 0.0) : 0;
+  double dot = 0, expected_norm = 0, found_norm = 0, error_norm = 0, worst_share = 0;
   LogitsAgreement agreement;
   int64_t compared_rows = 0;
   for (int64_t row = 0; row < rows; ++row) {
@@ -105,7 +113,12 @@ void compare_floats(Comparison& c, std::span<const float> expected, std::span<co
       const double difference = std::fabs(y - x), error = same                     ? 0
                                                           : std::isnan(difference) ? kInfinity
                                                                                    : difference;
-      const double allowed = atol + rtol * std::fabs(x);
+      double allowed = atol + rtol * std::fabs(x);
+      if (outlier_atol > 0) {
+        ++outliers.compared;
+        outliers.outside += error > allowed ? 1 : 0;
+        allowed = outlier_atol;
+      }
       if (error > 0) worst_share = std::max(worst_share, allowed > 0 ? error / allowed : kInfinity);
       if (error > c.largest_error || c.at < 0) {
         c.largest_error = error;
@@ -116,6 +129,7 @@ void compare_floats(Comparison& c, std::span<const float> expected, std::span<co
       dot += x * y;
       expected_norm += x * x;
       found_norm += y * y;
+      error_norm += error * error;
     }
     if (logits) {
       add_row(agreement,
@@ -126,6 +140,10 @@ void compare_floats(Comparison& c, std::span<const float> expected, std::span<co
   c.compared = compared_rows * width;
   const double norms = std::sqrt(expected_norm) * std::sqrt(found_norm);
   c.cosine = norms > 0 ? dot / norms : expected_norm == found_norm ? 1 : 0;
+  if (has_tolerance && tolerance.contains("relative_frobenius") && expected_norm > 0) {
+    const double relative = std::sqrt(error_norm / expected_norm);
+    worst_share = std::max(worst_share, relative / tolerance["relative_frobenius"].get<double>());
+  }
   if (has_tolerance) c.share_of_tolerance = worst_share;
   if (logits && compared_rows > 0) {
     const auto n = static_cast<double>(compared_rows);
@@ -166,6 +184,7 @@ std::string Comparison::to_text() const {
 std::vector<Comparison> compare(const Tensors& found, const Tensors& expected,
                                 const Json& tolerance) {
   std::vector<Comparison> comparisons;
+  std::map<std::string, Outliers> outliers;  // by kind
   for (const auto& [name, wanted] : expected) {
     const std::string kind = kind_of(name);
     if (kind == "compare_mask") continue;
@@ -182,8 +201,19 @@ std::vector<Comparison> compare(const Tensors& found, const Tensors& expected,
     } else {
       const Json allowed = tolerance.is_object() ? tolerance.value(kind, Json()) : Json();
       const Tensor x = formats::to_f32(wanted), y = formats::to_f32(it->second);
-      compare_floats(c, x.as<float>(), y.as<float>(), RowMask(expected, name, c.shape), allowed);
+      compare_floats(c, x.as<float>(), y.as<float>(), RowMask(expected, name, c.shape), allowed,
+                     outliers[kind]);
     }
+  }
+  for (const auto& [kind, count] : outliers) {
+    if (count.compared == 0) continue;
+    Comparison& c = comparisons.emplace_back();
+    c.name = kind + ", share of outliers";
+    c.compared = count.compared;
+    c.at = 0;
+    c.found = c.largest_error =
+        static_cast<double>(count.outside) / static_cast<double>(count.compared);
+    c.share_of_tolerance = c.found / tolerance[kind]["max_outlier_fraction"].get<double>();
   }
   return comparisons;
 }

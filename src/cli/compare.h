@@ -40,7 +40,9 @@ struct Comparison {
 
 /// Compares what is in `expected` (but for `compare_mask`) with `found`. `tolerance`: {"logits":
 /// {"atol", "rtol"}, ...}, where "logits" stands for "logits.0" too, or null. Integers must be
-/// equal.
+/// equal. "relative_frobenius" bounds the norm of a tensor's error too; with "outlier_atol"
+/// elements may be off by that, and one more result says how many of the kind were outside of atol
+/// and rtol, against "max_outlier_fraction".
 std::vector<Comparison> compare(const Tensors& found, const Tensors& expected,
                                 const Json& tolerance);
 

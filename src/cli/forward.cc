@@ -40,8 +40,7 @@ void add_forward_command(CLI::App& app, Action& action) {
   command
       ->add_option("--call", options->call,
                    "JSON object with 'class' (DeepseekV3ForCausalLM ...), 'method' (forward, "
-                   "generate), 'kwargs' and "
-                   "perhaps 'chunks'")
+                   "backward, generate), 'kwargs' and perhaps 'chunks' and 'optimizer'")
       ->required();
   command
       ->add_option("--inputs", options->inputs,

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
+#include "cli/backward_call.h"
 #include "dsv3/generation.h"
 #include "generation/engine_lm.h"
 #include "kernels/elementwise/elementwise.h"
@@ -205,7 +206,8 @@ Call read_call(const std::filesystem::path& call_json) {
   return with_context(call_json.string(), [&] {
     try {
       Call call{json.at("class").get<std::string>(), json.at("method").get<std::string>(),
-                json.value("kwargs", Json::object()), json.value("chunks", int64_t{0})};
+                json.value("kwargs", Json::object()), json.value("chunks", int64_t{0}),
+                json.value("optimizer", Json())};
       if (!call.kwargs.is_object())
         fail("'kwargs': expected an object, found {}", call.kwargs.dump());
       return call;
@@ -232,8 +234,10 @@ Tensors run_call(const std::filesystem::path& model, const Call& call, const Ten
       }
       return run_generate(model, call, inputs, options);
     }
+    if (call.method == "backward")
+      return run_backward(model, call, forward_args(call.kwargs, inputs, ""));
     if (call.method != "forward")
-      fail("method '{}' is not supported (forward, generate, linear)", call.method);
+      fail("method '{}' is not supported (forward, backward, generate, linear)", call.method);
     if (call.class_name == "DeepseekV3Model") {
       return run_forward(DeepseekV3Model::from_pretrained(model, options), call, inputs);
     }

@@ -251,7 +251,7 @@ void require_finite(const Tensor& values, const char* what) {
   }
 }
 
-TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args) {
+TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args, KeptTrunk* keep) {
   const DeepseekV3Config& config = model.config;
   std::shared_ptr<Cache> cache = args.past_key_values;
   if (cache != nullptr && (cache->impl().num_layers != config.num_hidden_layers ||
@@ -263,7 +263,11 @@ TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args) {
         cache->impl().num_layers, cache->impl().layout.width(), config.num_hidden_layers,
         config.kv_lora_rank + config.qk_rope_head_dim);
   }
-  if (cache == nullptr && args.use_cache.value_or(config.use_cache)) cache = Cache::dynamic(config);
+  if (keep != nullptr) {
+    if (cache != nullptr) fail("past_key_values: gradients do not go back into earlier calls");
+  } else if (cache == nullptr && args.use_cache.value_or(config.use_cache)) {
+    cache = Cache::dynamic(config);
+  }
 
   const Packing p = pack(config, args, cache.get());
   const auto tokens = static_cast<int64_t>(p.slots.size());
@@ -300,12 +304,18 @@ TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args) {
     };
   }
   if (tokens > 0) {
-    forward(config, model.weights, model.options, batch, last, observer);
+    forward(config, model.weights, model.options, batch, last, observer,
+            keep != nullptr ? &keep->activations : nullptr);
   } else if (observer.layer_input) {
     for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer)
       observer.layer_input(layer, x);
   }
 
+  if (keep != nullptr) {
+    keep->slots = p.slots;
+    for (const Piece& piece : p.pieces)
+      keep->sequences.push_back({static_cast<int64_t>(piece.query_columns.size()), piece.visible});
+  }
   out.batch = p.batch;
   out.columns = p.columns;
   out.present.assign(p.batch * p.columns, 0);

@@ -18,9 +18,21 @@ struct TrunkOutput {
   std::shared_ptr<Cache> past_key_values;
 };
 
+/// What the backward pass needs of a call: the ragged batch and its activations.
+struct KeptTrunk {
+  Activations activations;
+  std::vector<int64_t> slots;  ///< [tokens]: row * columns + column of each
+  struct Sequence {
+    int64_t n_tokens = 0;
+    std::vector<uint8_t> visible;  ///< of each token; empty: all
+  };
+  std::vector<Sequence> sequences;
+};
+
 /// DeepseekV3Model.forward: checks the arguments, packs the tokens that are not padding into one
-/// ragged batch, runs it, and spreads the results over the padded shapes.
-TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args);
+/// ragged batch, runs it, and spreads the results over the padded shapes. `keep`, if not null,
+/// receives what the backward pass needs; the call then has no cache.
+TrunkOutput run_trunk(const LoadedModel& model, const ForwardArgs& args, KeptTrunk* keep = nullptr);
 
 /// Takes out of a cache (may be null) what a call has added if the call ends with an exception: one
 /// that fails after the layers have run, by a label out of range or a NaN in the logits, leaves the

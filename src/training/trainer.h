@@ -13,8 +13,8 @@
 
 namespace dsv3::training {
 
-/// In what numbers weights are held and multiplied. Sums, norms, the router, softmax, losses and the
-/// optimizer are float32 in both.
+/// In what numbers weights are held and multiplied. Sums, norms, the router, softmax, losses and
+/// the optimizer are float32 in both.
 enum class TrainingDType : uint8_t {
   kFloat32,
   kBFloat16,  ///< products in bfloat16, of bfloat16 weights that follow float32 masters
@@ -47,9 +47,9 @@ struct TrainerOptions {
 /// What schedules change from step to step.
 struct StepSettings {
   double learning_rate = 0;
-  double bias_update_speed = 0;  ///< gamma: what balancing adds to or takes from a bias (2.1.2)
+  double bias_update_speed = 0;   ///< gamma: what balancing adds to or takes from a bias (2.1.2)
   double balance_loss_alpha = 0;  ///< factor of the complementary sequence-wise balance loss
-  double mtp_loss_weight = 0;    ///< lambda (2.2)
+  double mtp_loss_weight = 0;     ///< lambda (2.2)
   /// A step whose loss is above leaves everything as it is, and its report says so. 0: no limit.
   double loss_limit = 0;
 };
@@ -64,7 +64,8 @@ struct StepReport {
   std::vector<std::vector<int64_t>> expert_load;
   std::vector<int64_t> moe_layers;  ///< which layers those are
   int64_t tokens = 0;               ///< predicted
-  /// Empty, or what is not a number: "gradient of model.layers.3...: NaN". Then nothing was changed.
+  /// Empty, or what is not a number: "gradient of model.layers.3...: NaN". Then nothing was
+  /// changed.
   std::string not_finite;
   bool over_loss_limit = false;  ///< the loss is above the settings' limit; nothing was changed
 };
@@ -79,8 +80,8 @@ struct Evaluation {
   int64_t tokens = 0;
 };
 
-/// A model with its gradients and its optimizer's state. One call at a time. The same calls give the
-/// same bits, with the same number of threads and the same instruction set.
+/// A model with its gradients and its optimizer's state. One call at a time. The same calls give
+/// the same bits, with the same number of threads and the same instruction set.
 class Trainer {
  public:
   /// New weights as DeepseekV3PreTrainedModel._init_weights makes them: normal with
@@ -96,11 +97,13 @@ class Trainer {
 
   const DeepseekV3Config& config() const;
   int64_t num_parameters() const;
+  /// Of the activations that a step keeps for its backward pass.
+  int64_t activation_bytes() const;
   /// Multiplications and additions of one token's forward and backward pass (for MFU).
   double flops_per_token(int64_t sequence_length) const;
 
-  /// Forward, backward, clipping, AdamW and the update of the correction biases. If something is not
-  /// finite, nothing is changed and the report says what.
+  /// Forward, backward, clipping, AdamW and the update of the correction biases. If something is
+  /// not finite, nothing is changed and the report says what.
   StepReport step(std::span<const Window> windows, const StepSettings& settings);
   Evaluation evaluate(std::span<const Window> windows) const;
   /// The model as it is now, for generating text; its weights change with the next step.
@@ -110,7 +113,7 @@ class Trainer {
   /// loads, in the weights' type) into a folder that exists.
   void save_model(const std::filesystem::path& folder) const;
   /// Writes what a run goes on from bit for bit: masters, moments and number of steps
-  /// (optimizer.safetensors), synced to disk.
+  /// (folder "optimizer": safetensors), synced to disk.
   void save_state(const std::filesystem::path& folder) const;
   /// Takes up what save_state wrote. Throws Error, and changes nothing, if it is another model's.
   void load_state(const std::filesystem::path& folder);
