@@ -91,7 +91,6 @@ enum class Direction : uint8_t { kForward, kInput, kWeight };
 
 void matmul_product(benchmark::State& state, Direction direction, MatmulPrecision precision) {
   const int64_t tokens = state.range(0), in = state.range(1), out = state.range(2);
-  static const double peaks[] = {peak(MatmulPrecision::kFloat32), peak(MatmulPrecision::kBFloat16)};
   const std::vector<float> x(tokens * in, 0.5f), dy(tokens * out, 0.5f);
   std::vector<float> result(std::max({tokens * in, tokens * out, in * out}));
   const std::vector<float> w(out * in, 0.5f);
@@ -99,6 +98,7 @@ void matmul_product(benchmark::State& state, Direction direction, MatmulPrecisio
   const bool bf16 = precision == MatmulPrecision::kBFloat16;
   MatmulOperand weight{.data = w.data(), .stride = in};
   if (bf16) weight = {.data = narrow.data(), .bf16 = true, .stride = in};
+  const double limit = peak(precision);  // here and now: the clock changes
   double best = 1e9;
   for (auto _ : state) {
     const double start = seconds();
@@ -125,7 +125,6 @@ void matmul_product(benchmark::State& state, Direction direction, MatmulPrecisio
   state.counters["GFLOPS"] = benchmark::Counter(
       flops * static_cast<double>(state.iterations()) / 1e9, benchmark::Counter::kIsRate);
   state.counters["best"] = flops / best / 1e9;
-  const double limit = peaks[bf16 ? 1 : 0];
   if (limit > 0) state.counters["peak"] = limit / 1e9;
   if (limit > 0) state.counters["share"] = flops / best / limit;
 }

@@ -39,6 +39,7 @@ static_assert(kTileRows <= kMaxTileRows);
 // one after the other and are not scaled.
 template <bool kBF16, bool kRound, bool kPlain>
 struct Reader {
+  static constexpr bool kCopies = kPlain && !kBF16 && !kRound;  // float32 from float32
   const PanelSource& x;
   const void* data = x.matrix.data;
 
@@ -105,7 +106,28 @@ struct Reader {
 using D4 = hn::CappedTag<float, 4>;
 
 #if HWY_TARGET == HWY_AVX3
-// Lanes are rows: 16 rows in 16 columns at a time.
+// 4 columns of 16 rows. Loads that fill a part of a vector do half of the shuffling's work.
+HWY_INLINE void pack_4_columns(const float* data, const int64_t (&at)[16], int64_t step_words,
+                               float* out) {
+  __m512 r[4];  // r[i]: columns 0 to 3 of rows i, 4 + i, 8 + i and 12 + i
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm512_castps128_ps512(_mm_loadu_ps(data + at[i]));
+    r[i] = _mm512_mask_broadcast_f32x4(r[i], 0x00f0, _mm_loadu_ps(data + at[4 + i]));
+    r[i] = _mm512_mask_broadcast_f32x4(r[i], 0x0f00, _mm_loadu_ps(data + at[8 + i]));
+    r[i] = _mm512_mask_broadcast_f32x4(r[i], 0xf000, _mm_loadu_ps(data + at[12 + i]));
+  }
+  const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(r[0], r[1]));
+  const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(r[0], r[1]));
+  const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(r[2], r[3]));
+  const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(r[2], r[3]));
+  _mm512_storeu_pd(out, _mm512_unpacklo_pd(low01, low23));
+  _mm512_storeu_pd(out + step_words, _mm512_unpackhi_pd(low01, low23));
+  _mm512_storeu_pd(out + 2 * step_words, _mm512_unpacklo_pd(high01, high23));
+  _mm512_storeu_pd(out + 3 * step_words, _mm512_unpackhi_pd(high01, high23));
+}
+
+// Lanes are rows: 16 rows in 16 columns at a time, or 4 where numbers are only copied.
 template <class Read>
 int64_t pack_row_blocks(const Read& read, int64_t lane, int lanes, int64_t k, int64_t count,
                         int64_t step_words, float* out) {
@@ -120,6 +142,10 @@ int64_t pack_row_blocks(const Read& read, int64_t lane, int lanes, int64_t k, in
     // Whole vectors are stored even where fewer lanes are left: the next step overwrites them.
     float* to = out + group;
     int64_t q = 0;
+    if constexpr (Read::kCopies) {
+      const auto* data = static_cast<const float*>(read.data);
+      for (; q + 4 <= count; q += 4) pack_4_columns(data + q, at, step_words, to + q * step_words);
+    }
     for (; q + 16 <= count; q += 16) {
       __m512i r[16];
 #pragma GCC unroll 16
