@@ -9,6 +9,10 @@ namespace dsv3::training {
 
 /// The L2 norm of all gradients together, summed in double in a fixed order.
 double gradient_norm(const Parameters& parameters);
+/// The same as torch.nn.utils.clip_grad_norm_ has it on a CPU: of each tensor in float32, in eight
+/// sums over every eighth element, experts of a layer as the two tensors that transformers packs
+/// them in; then of these norms.
+double torch_gradient_norm(const Parameters& parameters);
 /// "gradient of NAME, element I: nan" for the first gradient that is not finite; "" if all are.
 std::string first_not_finite(const Parameters& parameters);
 

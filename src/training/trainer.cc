@@ -213,7 +213,8 @@ StepReport Trainer::step(std::span<const Window> windows, const StepSettings& se
                                     : 0.0);
   }
   report.balance_loss = sums.balance;
-  report.grad_norm = gradient_norm(parameters);
+  report.grad_norm =
+      impl.options.torch_grad_norm ? torch_gradient_norm(parameters) : gradient_norm(parameters);
   if (!std::isfinite(report.grad_norm)) {
     report.not_finite = first_not_finite(parameters);
     if (report.not_finite.empty()) report.not_finite = "norm of the gradients: too large";

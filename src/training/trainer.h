@@ -33,6 +33,9 @@ struct TrainerOptions {
   TrainingDType dtype = TrainingDType::kBFloat16;
   AdamWOptions adamw;
   double max_grad_norm = 1;  ///< clipping by the global norm; 0: none
+  /// Clip by the norm as torch computes it on a CPU, in float32 sums that are off by 1e-5 and more
+  /// in large tensors: for following a run of transformers step by step.
+  bool torch_grad_norm = false;
   /// Windows that go through the model together; a step's gradients are summed over as many such
   /// parts as it takes. 0: all of a step's.
   int64_t micro_batch_windows = 0;
