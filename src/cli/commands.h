@@ -36,6 +36,7 @@ void add_prepare_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
 void add_template_command(CLI::App& app, Action& action);
 void add_tokenize_command(CLI::App& app, Action& action);
+void add_tokenizer_train_command(CLI::App& app, Action& action);
 void add_verify_command(CLI::App& app, Action& action);
 
 }  // namespace dsv3::cli

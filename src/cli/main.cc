@@ -100,6 +100,7 @@ Examples:
   add_tokenize_command(app, action);
   add_detokenize_command(app, action);
   add_template_command(app, action);
+  add_tokenizer_train_command(app, action);
   add_prepare_command(app, action);
   add_forward_command(app, action);
 

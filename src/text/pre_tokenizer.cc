@@ -158,7 +158,10 @@ Json pre_tokenizer_json(std::span<const std::string_view> patterns) {
                      {"behavior", "Isolated"},
                      {"invert", false}});
   }
-  steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+  steps.push_back({{"type", "ByteLevel"},
+                   {"add_prefix_space", false},
+                   {"trim_offsets", true},
+                   {"use_regex", false}});
   return {{"type", "Sequence"}, {"pretokenizers", steps}};
 }
 
