@@ -98,6 +98,13 @@ run 0 prepare folder -o split2 --tokenizer tok --field body --valid-fraction 0.2
   --fim-rate 0.5 --seed 3 --threads 1
 diff -r split split2 >/dev/null || complain "not the same for the same seed"
 
+# ---- damage is found by reading all
+run 0 verify split/train
+out_has OK
+cp -r data damaged
+printf '\1' | dd of=damaged/shard-00000.tokens bs=1 seek=100 conv=notrunc status=none
+refused "damaged/shard-00000.tokens: damaged" verify damaged
+
 # ---- errors
 printf 'good\nbad \xff\n' >bad.txt
 printf '{"text": "a"}\n{"text": \n' >bad.jsonl

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "checkpoint/gguf.h"
 #include "cli/commands.h"
 #include "cli/compare.h"
@@ -20,6 +21,7 @@
 #include "cli/tensor_scan.h"
 #include "cli/units.h"
 #include "model/tensor_map.h"
+#include "training/token_shard.h"
 
 namespace dsv3::cli {
 namespace {
@@ -30,9 +32,13 @@ constexpr const char* kExamples = R"(
 Checks config.json, that every tensor is there with the right name, shape and type, that no number is NaN
 or infinite and that FP8 scales are positive. Ends with OK, or with a list of problems and exit code 1.
 
+Token shards of dsv3 prepare (a *.tokens file, or a folder of them) are read whole: checksums, tokens in the
+vocabulary, documents in order.
+
 Examples:
   dsv3 verify models/stories
   dsv3 verify ~/models/DeepSeek-V3 --headers-only
+  dsv3 verify data/train
   dsv3 verify tests/golden/yarn_v5/model --against tests/golden/yarn_v5)";
 
 struct VerifyOptions {
@@ -196,13 +202,40 @@ class Verification {
   std::vector<std::string> warnings_;
 };
 
+bool has_token_shards(const fs::path& path) {
+  std::error_code ec;
+  if (!fs::is_directory(path, ec)) return path.extension() == training::kShardExtension;
+  return std::any_of(
+      fs::directory_iterator(path, ec), fs::directory_iterator(),
+      [](const auto& entry) { return entry.path().extension() == training::kShardExtension; });
+}
+
+int verify_token_shards(const fs::path& path) {
+  int64_t tokens = 0, documents = 0;
+  const auto shards = training::find_shards({path});
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const auto shard = training::TokenShard::open(shards[i]);
+    shard.verify();
+    tokens += shard.num_tokens();
+    documents += shard.num_documents();
+    report_progress("verifying", static_cast<int64_t>(i) + 1, static_cast<int64_t>(shards.size()));
+  }
+  clear_progress();
+  write_out(fmt::format("{:<8} {} tokens in {} documents, {} shard{}\nOK\n", "tokens",
+                        with_commas(tokens), with_commas(documents), shards.size(),
+                        shards.size() == 1 ? "" : "s"));
+  return kDone;
+}
+
 }  // namespace
 
 void add_verify_command(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("verify", "Check that a checkpoint is whole and its numbers are finite");
   auto options = std::make_shared<VerifyOptions>();
-  command->add_option("MODEL", options->model, "folder of a checkpoint")->required();
+  command
+      ->add_option("MODEL", options->model, "folder of a checkpoint, a GGUF file, or token shards")
+      ->required();
   command->add_flag("--headers-only", options->headers_only, "leave the numbers unread");
   command
       ->add_option("--against", options->against,
@@ -214,6 +247,7 @@ void add_verify_command(CLI::App& app, Action& action) {
   command->callback([options, &action] {
     action = [options] {
       apply_processor_options(options->engine);
+      if (has_token_shards(options->model)) return verify_token_shards(options->model);
       return Verification(*options).run();
     };
   });

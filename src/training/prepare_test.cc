@@ -232,7 +232,7 @@ TEST_F(PrepareTest, AnErrorLeavesNothing) {
   const auto good = many();
   PrepareOptions o = options(good);
   o.inputs.push_back(write("bad.txt", "good\nbad \xFF\n--\n"));
-  o.shard_tokens = 100;
+  o.shard_tokens = 10000;
   expect_refused(stories(), o, {"bad.txt:2: not valid UTF-8"});
   o = options(good);
   o.fim_rate = 0.1;
