@@ -57,7 +57,7 @@ void gate_up(const GateUpTask& task) {
   for (int64_t i = 0; i < m; ++i) {
     float* to = job.hidden.data != nullptr ? job.hidden.row(i) + task.begin : memory + i * width;
     kernels::swiglu(gate.row(i), up.row(i), width, to);
-    if (job.down_in.form() != RowForm::kFloat32) job.down_in.store(i, task.begin, width, to);
+    if (kernels::is_packed(job.down_in.form())) job.down_in.store(i, task.begin, width, to);
   }
 }
 
@@ -129,10 +129,10 @@ class Inputs {
       const RowForm form = row_form(activations_, w.down_proj, job.size());
       const int64_t intermediate = w.intermediate_size();
       job.hidden = {};
-      if (form == RowForm::kFloat32 || keep_hidden)
+      if (!kernels::is_packed(form) || keep_hidden)
         job.hidden = arena.matrix(job.size(), intermediate);
-      job.down_in = form == RowForm::kFloat32 ? PackedRows(job.hidden, job.size(), nullptr)
-                                              : arena.packed(form, job.size(), intermediate);
+      job.down_in = kernels::is_packed(form) ? arena.packed(form, job.size(), intermediate)
+                                             : PackedRows(form, job.hidden, job.size(), nullptr);
     }
   }
 
@@ -140,10 +140,10 @@ class Inputs {
   // bfloat16. Panels are made for each job, those of 8-bit integers out of the rows.
   PackedRows input(const Job& job, const LinearWeight& w, Arena& arena) {
     const RowForm form = row_form(activations_, w, job.size());
-    if (form == RowForm::kFloat32) {
+    if (!kernels::is_packed(form)) {
       const bool fp8 = rounds_to_fp8(activations_) && w.is_fp8();
       if (fp8 && quantised_.rows == 0) quantised_ = arena.matrix(x_.rows, x_.cols);
-      return {fp8 ? quantised_ : x_, job.size(), job.tokens.data()};
+      return {form, fp8 ? quantised_ : x_, job.size(), job.tokens.data()};
     }
     PackedRows* all = nullptr;
     if (form == RowForm::kBF16Rows) all = &bf16_rows_;
@@ -169,7 +169,7 @@ class Inputs {
     };
     std::vector<Part> parts;
     const auto add = [&](const PackedRows& panels, const int32_t* tokens) {
-      if (panels.form() == RowForm::kFloat32 || kernels::is_row_major(panels.form())) return;
+      if (!kernels::is_packed(panels.form()) || kernels::is_row_major(panels.form())) return;
       panels.clear_padding();
       for (int64_t i = 0; i < panels.size(); i += kernels::kPanelRows) {
         parts.push_back({&panels, tokens, i, std::min(panels.size(), i + kernels::kPanelRows)});
@@ -178,7 +178,7 @@ class Inputs {
     for (const Job& job : jobs) {
       add(job.gate_in, job.tokens.data());
       if (!job.up_in.same_memory(job.gate_in)) add(job.up_in, job.tokens.data());
-      if (job.down_in.form() != RowForm::kFloat32) job.down_in.clear_padding();
+      if (kernels::is_packed(job.down_in.form())) job.down_in.clear_padding();
     }
     thread_pool().parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t p) {
       const auto& [panels, tokens, begin, end] = parts[p];
@@ -216,6 +216,10 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
       tasks.push_back({&job, r, std::min(intermediate, r + tile)});
     }
   }
+  // The largest first, so that no thread is left with one at the end.
+  std::stable_sort(tasks.begin(), tasks.end(), [](const GateUpTask& a, const GateUpTask& b) {
+    return a.job->size() > b.job->size();
+  });
   {
     const profile::Scope scope(profile::Op::kGateUp);
     thread_pool().parallel_for(static_cast<int64_t>(tasks.size()),

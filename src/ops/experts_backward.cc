@@ -138,7 +138,15 @@ void mixture_of_experts_backward(Matrix x, const Routing& routing, int64_t num_e
   const Matrix shared_hidden(d_rows.data + pairs * x.cols, x.rows, shared_inner);
   float* d_scales = shared_hidden.data + x.rows * shared_inner;
 
-  std::vector<Job> jobs;
+  std::vector<Job> jobs;  // the largest first
+  if (shared != nullptr) {
+    jobs.push_back({.weights = shared,
+                    .gradient = d_shared,
+                    .gate = kept.shared.gate,
+                    .up = kept.shared.up,
+                    .hidden = shared_hidden,
+                    .dx = dx});
+  }
   for (size_t e = 0; e < experts.size(); ++e) {
     const int64_t begin = sorted.first[e], end = sorted.first[e + 1];
     if (begin == end) continue;
@@ -151,14 +159,6 @@ void mixture_of_experts_backward(Matrix x, const Routing& routing, int64_t num_e
                     .hidden = hidden.row_range(begin, end),
                     .dx = d_rows.row_range(begin, end),
                     .d_scales = d_scales + begin});
-  }
-  if (shared != nullptr) {
-    jobs.push_back({.weights = shared,
-                    .gradient = d_shared,
-                    .gate = kept.shared.gate,
-                    .up = kept.shared.up,
-                    .hidden = shared_hidden,
-                    .dx = dx});
   }
   backward(jobs, x, dy);
   thread_pool().parallel_for(x.rows, [&](int64_t t) {

@@ -58,23 +58,35 @@ void linear(Matrix x, const LinearWeight& w, Matrix y, Activations activations) 
     fake_quantize(x, activations, q);
     x = q;
   }
-  PackedRows rows(x, x.rows, nullptr);
   const kernels::RowForm form = row_form(activations, w, x.rows);
-  if (form != kernels::RowForm::kFloat32) {
+  PackedRows rows(form, x, x.rows, nullptr);
+  if (kernels::is_packed(form)) {
     rows = PackedRows(form, x.rows, x.cols,
                       packed.get_bytes(kernels::packed_bytes(form, x.rows, x.cols)));
     rows.clear_padding();
     thread_pool().parallel_for(x.rows, [&](int64_t i) { rows.store(i, 0, x.cols, x.row(i)); });
   }
-  // A few tasks a thread, so that none waits long for the last; whole cache lines of output.
+  // A few tasks a thread, so that none waits long for the last; whole cache lines of output. Many
+  // rows are split too, as far as decoding the weights again for each part costs little.
+  constexpr int64_t kRows = 512;
+  const bool by_rows = form != kernels::RowForm::kFloat32;
+  const int64_t parts = by_rows ? std::max<int64_t>(1, x.rows / kRows) : 1;
+  const int64_t part_rows = (x.rows + parts * kernels::kPanelRows - 1) /
+                            (parts * kernels::kPanelRows) * kernels::kPanelRows;
   const int64_t wanted = view.rows / (4 * thread_pool().size());
   const int64_t tile = std::clamp<int64_t>(wanted / 32 * 32, 32, 128);
+  const int64_t tiles = (view.rows + tile - 1) / tile;
   const float* bias = w.bias.defined() ? w.bias.as<float>().data() : nullptr;
-  thread_pool().parallel_for((view.rows + tile - 1) / tile, [&](int64_t task) {
-    const int64_t begin = task * tile, end = std::min(view.rows, begin + tile);
-    rows.multiply(view.slice_rows(begin, end), y.data + begin, y.stride);
+  thread_pool().parallel_for(parts * tiles, [&](int64_t task) {
+    const int64_t begin = task % tiles * tile, end = std::min(view.rows, begin + tile);
+    const int64_t first = task / tiles * part_rows, last = std::min(x.rows, first + part_rows);
+    if (first >= last) return;
+    const Matrix out = y.row_range(first, last);
+    const PackedRows of_part = parts == 1 ? rows : rows.row_range(first, last);
+    of_part.multiply(view.slice_rows(begin, end), out.data + begin, out.stride);
     if (bias == nullptr) return;
-    for (int64_t i = 0; i < y.rows; ++i) kernels::add(bias + begin, end - begin, y.row(i) + begin);
+    for (int64_t i = 0; i < out.rows; ++i)
+      kernels::add(bias + begin, end - begin, out.row(i) + begin);
   });
 }
 

@@ -16,9 +16,10 @@ kernels::RowForm row_form(Activations activations, const LinearWeight& w, int64_
 class PackedRows {
  public:
   PackedRows() = default;
-  /// Float32 rows as they are: those of x, or those that `rows` chooses (m of them).
-  PackedRows(Matrix x, int64_t m, const int32_t* rows);
-  /// Rows in a form that is not kFloat32. `memory`: kernels::packed_bytes(form, m, cols) bytes at a
+  /// Float32 rows as they are: those of x, or those that `rows` chooses (m of them). `form`: one
+  /// that is not packed.
+  PackedRows(kernels::RowForm form, Matrix x, int64_t m, const int32_t* rows);
+  /// Rows in a packed form. `memory`: kernels::packed_bytes(form, m, cols) bytes at a
   /// multiple of 64, to be filled by `store` after `clear_padding`.
   PackedRows(kernels::RowForm form, int64_t m, int64_t cols, void* memory);
 
@@ -39,8 +40,14 @@ class PackedRows {
                                 from_row * kernels::int8_chunks(cols_),
                             row, memory_);
   }
+  /// Rows [begin, end), for products only. Of panels, `begin` is a multiple of kernels::kPanelRows.
+  PackedRows row_range(int64_t begin, int64_t end) const;
   /// The same memory in another order: row i is rows[i]. For row-major forms.
   PackedRows choose(int64_t m, const int32_t* rows) const;
+
+  /// Rows [begin, end) of a form that is not row-major; `begin` a multiple of kernels::kPanelRows.
+  /// Only for products.
+  PackedRows panels(int64_t begin, int64_t end) const;
 
   /// C[i, n] = sum_k A[i, k] * W[n, k]. By the calling thread alone.
   void multiply(const kernels::WeightView& w, float* c, int64_t ldc) const;

@@ -30,14 +30,14 @@ void packed_product(benchmark::State& state, DType format) {
   const std::unique_ptr<void, decltype(&std::free)> packed(
       std::aligned_alloc(64, packed_bytes(form, m, k) + 64), &std::free);
   std::vector<float> plain(m * k, 0.5f);
-  if (form != RowForm::kFloat32) {
+  if (is_packed(form)) {
     clear_padding(form, m, k, packed.get());
     for (int64_t i = 0; i < m; ++i) pack_channels(form, k, i, 0, k, x.data(), packed.get());
   }
   for (auto _ : state) {
     for (int64_t row = 0; row < rows; row += tile) {
       const WeightView some = w.slice_rows(row, row + tile);
-      if (form == RowForm::kFloat32) {
+      if (!is_packed(form)) {
         gemm_nt(m, {plain.data(), k}, some, c.data(), tile);
       } else {
         gemm_nt_packed(form, m, packed.get(), nullptr, some, c.data(), tile);

@@ -79,7 +79,9 @@ RowForm row_form(const WeightView& w, int64_t m) {
   }
   const bool fp8 = w.format == DType::kF8E4M3;
   if (!features.avx512_bf16 || (w.format != DType::kBF16 && !fp8)) {
-    return m <= kFewRows ? RowForm::kFloat32 : RowForm::kF32Panels;
+    if (m <= kFewRows) return RowForm::kFloat32;
+    const bool by_matmul = w.format == DType::kF32 || w.format == DType::kBF16;
+    return by_matmul ? RowForm::kMatmul : RowForm::kF32Panels;
   }
   if (m > kFewRows) return RowForm::kBF16Panels;
   // One row of float32 times BF16 weights goes at the speed of memory already.
@@ -92,6 +94,7 @@ RowForm row_form(const WeightView& w, int64_t m) {
 size_t packed_bytes(RowForm form, int64_t m, int64_t cols) {
   switch (form) {
     case RowForm::kFloat32:
+    case RowForm::kMatmul:
       return 0;
     case RowForm::kInt8Rows:
       return static_cast<size_t>(m * int8_chunks(cols)) * sizeof(Int8Chunk);
@@ -123,7 +126,7 @@ void clear_padding(RowForm form, int64_t m, int64_t cols, void* packed) {
       std::fill(static_cast<uint16_t*>(packed) + row * stride + cols,
                 static_cast<uint16_t*>(packed) + (row + 1) * stride, uint16_t{0});
     }
-  } else if (form != RowForm::kFloat32) {
+  } else if (is_packed(form)) {
     if (m % kPanelRows != 0) std::memset(bytes + all - row_bytes, 0, row_bytes);
     if (form == RowForm::kBF16Panels && cols % kPanelChannels != 0) {
       for (int64_t p = 0; p < panel_rows(m); ++p) {
@@ -163,6 +166,7 @@ void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* 
                     const WeightView& w, float* c, int64_t ldc) {
   switch (form) {
     case RowForm::kFloat32:
+    case RowForm::kMatmul:
       fail("rows of float32 are not packed");
     case RowForm::kInt8Rows:
       return gemm_nt_int8(m, {static_cast<const Int8Chunk*>(packed), rows}, w, c, ldc);

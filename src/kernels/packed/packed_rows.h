@@ -13,9 +13,10 @@ namespace dsv3::kernels {
 
 /// In what form.
 enum class RowForm : uint8_t {
-  kFloat32,     ///< not rounded, not packed; products by gemm_nt
-  kInt8Rows,    ///< Int8Chunk, one row after the other: few rows
-  kBF16Rows,    ///< bfloat16, filled up with zeros to a multiple of 64: few rows (AVX-512 BF16)
+  kFloat32,   ///< not rounded, not packed; products by gemm_nt
+  kMatmul,    ///< not rounded, not packed; products by matmul: many rows and weights of F32 or BF16
+  kInt8Rows,  ///< Int8Chunk, one row after the other: few rows
+  kBF16Rows,  ///< bfloat16, filled up with zeros to a multiple of 64: few rows (AVX-512 BF16)
   kInt8Panels,  ///< Int8Panel: many rows (AVX-512 VNNI)
   kBF16Panels,  ///< BF16Panel: many rows (AVX-512 BF16, AMX)
   kF32Panels,   ///< F32Panel: many rows, not rounded
@@ -48,11 +49,16 @@ constexpr bool is_row_major(RowForm form) {
   return form == RowForm::kInt8Rows || form == RowForm::kBF16Rows;
 }
 
+/// Whether rows of this form are in memory of their own.
+constexpr bool is_packed(RowForm form) {
+  return form != RowForm::kFloat32 && form != RowForm::kMatmul;
+}
+
 /// The fastest form for products of m rows with weights of a format on this processor, as
 /// force_variant() lets it be used. `w` matters by its format and scale blocks.
 RowForm row_form(const WeightView& w, int64_t m);
 
-/// Bytes of m rows of `cols` channels. 0 for kFloat32.
+/// Bytes of m rows of `cols` channels. 0 for forms that are not packed.
 size_t packed_bytes(RowForm form, int64_t m, int64_t cols);
 
 /// Sets to zero what pack_channels will not write: channels beyond `cols`, rows beyond m. To be
