@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "ops/test_data.h"
 
@@ -57,6 +59,64 @@ TEST(CrossEntropyTest, DoesNotDependOnTheNumberOfThreads) {
     const ThreadCount count(threads);
     EXPECT_EQ(cross_entropy(logits.matrix(), labels), expected);
   }
+}
+
+TEST(CrossEntropyBackwardTest, EqualsSoftmaxMinusOneHotTimesTheFactor) {
+  Random random(2);
+  for (const int64_t cols : {2, 50, 3000}) {
+    const Rows logits = random.rows(9, cols, 4);
+    std::vector<int64_t> labels;
+    for (int i = 0; i < 9; ++i)
+      labels.push_back(i % 4 == 1 ? kIgnoreIndex : random.integer(0, cols - 1));
+    Rows gradient = logits;
+    constexpr float kFactor = 0.5f;
+    const double loss = cross_entropy_backward(gradient.matrix(), labels, kFactor);
+
+    // Of a row: a float32 sum of up to 1024 exponentials, their arguments rounded; then the result.
+    const double relative = (static_cast<double>(std::min<int64_t>(cols, 1024)) + 64) * kRounding;
+    double expected = 0;
+    for (int64_t t = 0; t < 9; ++t) {
+      double sum = 0;
+      for (int64_t i = 0; i < cols; ++i) sum += std::exp(double{logits.at(t, i)});
+      if (labels[t] != kIgnoreIndex) expected += std::log(sum) - logits.at(t, labels[t]);
+      for (int64_t i = 0; i < cols; ++i) {
+        const double p = std::exp(double{logits.at(t, i)}) / sum;
+        const double d = labels[t] == kIgnoreIndex ? 0 : kFactor * (p - (labels[t] == i ? 1 : 0));
+        ASSERT_NEAR(gradient.at(t, i), d, relative * (p + std::fabs(d)) * (d == 0 ? 0 : 1))
+            << t << ", " << i;
+      }
+    }
+    EXPECT_NEAR(loss, expected, 9 * relative + 2 * kRounding * expected);
+    Rows copy = logits;
+    EXPECT_EQ(cross_entropy_sum(copy.matrix(), labels), loss);
+    EXPECT_EQ(copy.data, logits.data);
+  }
+}
+
+TEST(CrossEntropyBackwardTest, DoesNotDependOnTheNumberOfThreads) {
+  Random random(3);
+  const Rows logits = random.rows(100, 50);
+  std::vector<int64_t> labels;
+  for (int i = 0; i < 100; ++i) labels.push_back(random.integer(0, 49));
+  Rows expected = logits;
+  const double loss = cross_entropy_backward(expected.matrix(), labels, 0.01f);
+  for (const int threads : {1, 2, 3}) {
+    const ThreadCount count(threads);
+    Rows gradient = logits;
+    EXPECT_EQ(cross_entropy_backward(gradient.matrix(), labels, 0.01f), loss);
+    EXPECT_TRUE(same_bits(gradient.data, expected.data));
+    gradient = logits;
+    EXPECT_EQ(cross_entropy_sum(gradient.matrix(), labels), loss);
+  }
+}
+
+TEST(CrossEntropyBackwardTest, WithoutLabelsNothingIsLeft) {
+  Random random(4);
+  Rows logits = random.rows(3, 5);
+  const std::vector<int64_t> none(3, kIgnoreIndex);
+  EXPECT_EQ(cross_entropy_sum(logits.matrix(), none), 0);
+  EXPECT_EQ(cross_entropy_backward(logits.matrix(), none, 1), 0);
+  EXPECT_EQ(logits.data, std::vector<float>(15, 0.0f));
 }
 
 TEST(NegativeLogLikelihoodTest, OfUniformLogitsIsTheLogarithmOfTheirNumber) {
