@@ -18,10 +18,13 @@ using kernels::RowForm;
 
 // Rows of gate and up of one job, or of down of all jobs, that are a task: whole groups of channels
 // of what is rounded for down. With few tokens the time goes into reading weights, and long
-// stretches of memory are read fastest; but a thread should have several tasks.
+// stretches of memory are read fastest; but a thread should have several tasks. With very many
+// tokens it goes into packing them, once for each task.
 int64_t tile_rows(int64_t rows, int64_t most_tokens) {
+  const int64_t for_all_threads = rows / (4 * thread_pool().size()) / 32 * 32;
+  if (most_tokens > kernels::kManyRows) return std::clamp<int64_t>(for_all_threads, 32, 128);
   if (most_tokens > 8) return 32;
-  return std::clamp<int64_t>(rows / (4 * thread_pool().size()) / 32 * 32, 32, 512);
+  return std::clamp<int64_t>(for_all_threads, 32, 512);
 }
 
 // One network and the tokens that go through it.
@@ -209,9 +212,9 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
     most_tokens = std::max(most_tokens, job.size());
     all_rows += job.weights->intermediate_size();
   }
-  int64_t tile = tile_rows(all_rows, most_tokens);
   for (const Job& job : jobs) {
     const int64_t intermediate = job.weights->intermediate_size();
+    const int64_t tile = tile_rows(all_rows, most_tokens <= 8 ? most_tokens : job.size());
     for (int64_t r = 0; r < intermediate; r += tile) {
       tasks.push_back({&job, r, std::min(intermediate, r + tile)});
     }
@@ -232,7 +235,7 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
     }
   }
   const profile::Scope scope(profile::Op::kDown);
-  tile = tile_rows(y.cols, most_tokens);
+  const int64_t tile = tile_rows(y.cols, most_tokens);
   thread_pool().parallel_for((y.cols + tile - 1) / tile, [&](int64_t i) {
     down(jobs, i * tile, std::min(y.cols, (i + 1) * tile), y);
   });

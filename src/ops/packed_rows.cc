@@ -1,5 +1,7 @@
 #include "ops/packed_rows.h"
 
+#include "kernels/variants.h"
+
 namespace dsv3::ops {
 
 kernels::RowForm row_form(Activations activations, const LinearWeight& w, int64_t m) {
@@ -37,13 +39,15 @@ PackedRows PackedRows::row_range(int64_t begin, int64_t end) const {
 
 void PackedRows::multiply(const kernels::WeightView& w, float* c, int64_t ldc) const {
   if (form_ == kernels::RowForm::kMatmul) {
-    return kernels::matmul(kernels::MatmulPrecision::kFloat32, m_, w.rows, w.cols,
-                           {.data = plain_.data, .stride = plain_.stride, .rows = plain_.rows},
-                           {.data = w.data,
-                            .bf16 = w.format == DType::kBF16,
-                            .stride = w.row_stride,
-                            .transposed = true},
-                           false, c, ldc);
+    const bool bf16 = w.format == DType::kBF16 && kernels::current_features().avx512_bf16;
+    return kernels::matmul(
+        bf16 ? kernels::MatmulPrecision::kBFloat16 : kernels::MatmulPrecision::kFloat32, m_, w.rows,
+        w.cols, {.data = plain_.data, .stride = plain_.stride, .rows = plain_.rows},
+        {.data = w.data,
+         .bf16 = w.format == DType::kBF16,
+         .stride = w.row_stride,
+         .transposed = true},
+        false, c, ldc);
   }
   if (form_ == kernels::RowForm::kFloat32) return kernels::gemm_nt(m_, plain_, w, c, ldc);
   kernels::gemm_nt_packed(form_, m_, memory_, rows_, w, c, ldc);

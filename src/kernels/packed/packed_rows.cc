@@ -83,6 +83,7 @@ RowForm row_form(const WeightView& w, int64_t m) {
     const bool by_matmul = w.format == DType::kF32 || w.format == DType::kBF16;
     return by_matmul ? RowForm::kMatmul : RowForm::kF32Panels;
   }
+  if (m > kManyRows && !fp8 && !features.amx_bf16) return RowForm::kMatmul;
   if (m > kFewRows) return RowForm::kBF16Panels;
   // One row of float32 times BF16 weights goes at the speed of memory already.
   if (!fp8 && m == 1) return RowForm::kFloat32;

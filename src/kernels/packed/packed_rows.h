@@ -13,10 +13,10 @@ namespace dsv3::kernels {
 
 /// In what form.
 enum class RowForm : uint8_t {
-  kFloat32,   ///< not rounded, not packed; products by gemm_nt
-  kMatmul,    ///< not rounded, not packed; products by matmul: many rows and weights of F32 or BF16
-  kInt8Rows,  ///< Int8Chunk, one row after the other: few rows
-  kBF16Rows,  ///< bfloat16, filled up with zeros to a multiple of 64: few rows (AVX-512 BF16)
+  kFloat32,     ///< not rounded, not packed; products by gemm_nt
+  kMatmul,      ///< not rounded, not packed; products by matmul: F32 and BF16, many rows
+  kInt8Rows,    ///< Int8Chunk, one row after the other: few rows
+  kBF16Rows,    ///< bfloat16, filled up with zeros to a multiple of 64: few rows (AVX-512 BF16)
   kInt8Panels,  ///< Int8Panel: many rows (AVX-512 VNNI)
   kBF16Panels,  ///< BF16Panel: many rows (AVX-512 BF16, AMX)
   kF32Panels,   ///< F32Panel: many rows, not rounded
@@ -48,6 +48,10 @@ struct alignas(64) F32Panel {
 constexpr bool is_row_major(RowForm form) {
   return form == RowForm::kInt8Rows || form == RowForm::kBF16Rows;
 }
+
+/// From more rows than this on matmul, which packs weights too, is faster than panels of rows
+/// alone.
+inline constexpr int64_t kManyRows = 64;
 
 /// Whether rows of this form are in memory of their own.
 constexpr bool is_packed(RowForm form) {
