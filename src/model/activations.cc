@@ -35,7 +35,7 @@ Matrix Activations::copy(Matrix x) {
 
 int64_t Activations::bytes() const {
   int64_t floats = 0;
-  for (const Block& block : blocks_) floats += block.size;
+  for (const Block& block : blocks_) floats += block.used;
   return floats * static_cast<int64_t>(sizeof(float));
 }
 

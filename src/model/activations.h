@@ -47,6 +47,7 @@ class Activations {
   Matrix matrix(int64_t rows, int64_t cols);
   /// A copy that lives until the next `clear`.
   Matrix copy(Matrix x);
+  /// Handed out since the last `clear`.
   int64_t bytes() const;
 
   ops::RotaryTable rotary;               ///< of the batch
