@@ -97,11 +97,16 @@ void route_backward(std::span<const float> scores, std::span<const int32_t> expe
   }
 }
 
-// f_i: how often each expert is chosen in a sequence, 1 on average.
-std::vector<double> choice_frequencies(std::span<const int32_t> chosen, int64_t n) {
+// f_i: how often each expert is among the num_experts_per_tok with the best scores s, 1 on average.
+std::vector<double> best_frequencies(std::span<const float> logits, const RoutingRule& rule) {
+  const int64_t n = rule.n_routed_experts, k = rule.num_experts_per_tok;
+  const int64_t tokens = static_cast<int64_t>(logits.size()) / n;
   std::vector<double> f(n);
-  const double share = static_cast<double>(n) / static_cast<double>(chosen.size());
-  for (const int32_t e : chosen) f[e] += share;
+  std::vector<int32_t> order(n), best(k);
+  for (int64_t t = 0; t < tokens; ++t) {
+    top_k(logits.subspan(t * n, n), k, order, best);
+    for (const int32_t e : best) f[e] += static_cast<double>(n) / static_cast<double>(k * tokens);
+  }
   return f;
 }
 
@@ -131,8 +136,8 @@ double route_tokens_backward(Matrix x, const LinearWeight& gate, const RoutingRu
   std::vector<int64_t> sequence_of;
   if (balance.token_weight != 0) {
     for (const int64_t length : balance.lengths) {
-      frequencies.push_back(choice_frequencies(
-          std::span(routing.experts).subspan(sequence_of.size() * k, length * k), n));
+      frequencies.push_back(
+          best_frequencies(logits.subspan(sequence_of.size() * n, length * n), rule));
       sequence_of.insert(sequence_of.end(), length, static_cast<int64_t>(frequencies.size()) - 1);
     }
   }

@@ -40,7 +40,8 @@ Routing route_tokens(Matrix x, const LinearWeight& gate, std::span<const float> 
                      const RoutingRule& rule, std::vector<float>* logits = nullptr);
 
 /// The complementary sequence-wise balance loss (report equations 17 to 20): for each sequence
-/// sum_i f_i P_i, which is lowest when its tokens spread over the experts evenly.
+/// sum_i f_i P_i, which is lowest when its tokens spread over the experts evenly. As in equation 18
+/// f_i counts the best scores themselves, without correction bias and groups.
 struct SequenceBalance {
   std::span<const int64_t> lengths;  ///< tokens of each sequence of the batch
   double token_weight =

@@ -48,7 +48,8 @@ struct Reference {
   }
 
   // Report equations 17 to 20 without alpha, one by one: sum over the sequences of their length
-  // times sum_i f_i P_i, f_i counting how often expert i is chosen.
+  // times sum_i f_i P_i, f_i counting how often expert i is among the best of a token.
+  std::vector<int32_t> best;  // [tokens * k], of the scores before anything was moved
   double balance() const {
     const int64_t n = rule.n_routed_experts, k = rule.num_experts_per_tok;
     double loss = 0;
@@ -58,7 +59,7 @@ struct Reference {
       for (int64_t i = 0; i < n; ++i) {
         double chosen = 0, p = 0;
         for (int64_t t = begin; t < begin + length; ++t) {
-          const auto experts = std::span(routing.experts).subspan(t * k, k);
+          const auto experts = std::span(best).subspan(t * k, k);
           chosen += std::find(experts.begin(), experts.end(), i) != experts.end() ? 1 : 0;
           const std::vector<double> s = scores(t);
           p += s[i] / std::accumulate(s.begin(), s.end(), 0.0);  // (19)
@@ -92,6 +93,10 @@ void expect_gradients(const RoutingRule& rule, const std::vector<int64_t>& lengt
                             {lengths, token_weight}, dx.matrix(), d_gate);
 
   Reference r{rule, routing, lengths, hidden, doubles(x), doubles(decoded(gate))};
+  // With a bias of 0 and one group, the experts of the best scores.
+  RoutingRule plain = rule;
+  plain.n_group = plain.topk_group = 1;
+  r.best = route_tokens(x.matrix(), gate, std::vector<float>(n, 0.0f), plain).experts;
   // Scores are float32 sigmoids of sums of `hidden` products.
   const double bound = (2 * static_cast<double>(hidden) + 8) * kRounding;
   EXPECT_NEAR(balance, token_weight * r.balance(), bound * token_weight * r.balance());
