@@ -106,17 +106,10 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("{}: cannot write: {}", temporary_.string(), errno_text());
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
+  write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
-void AtomicFile::write(std::string_view text) {
-  write(std::as_bytes(std::span(text.data(), text.size())));
-}
+void AtomicFile::write(std::string_view text) { append_all(fd_, text, temporary_); }
 
 void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
@@ -142,6 +135,31 @@ void AtomicFile::commit() {
     fail("{}: cannot rename to {}: {}", temporary_.string(), path_.string(), why);
   }
   sync_folder(path_.parent_path());
+}
+
+void append_all(int fd, std::string_view text, const std::filesystem::path& path) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("{}: cannot write: {}", path.string(), errno_text());
+    text.remove_prefix(static_cast<size_t>(n));
+  }
+}
+
+void sync_tree(const std::filesystem::path& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.is_directory()) {
+      sync_tree(entry.path());
+      continue;
+    }
+    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) fail("{}: cannot open: {}", entry.path().string(), errno_text());
+    const bool good = ::fsync(fd) == 0;
+    const std::string why = errno_text();
+    ::close(fd);
+    if (!good) fail("{}: cannot sync: {}", entry.path().string(), why);
+  }
+  sync_folder(folder);
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {

@@ -62,6 +62,13 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+/// Writes all bytes to an open file; throws Error naming `path`.
+void append_all(int fd, std::string_view text, const std::filesystem::path& path);
+
+/// fsync of every file and folder in a folder, and of itself. Throws Error if a file's cannot be
+/// put on disk.
+void sync_tree(const std::filesystem::path& folder);
+
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace dsv3

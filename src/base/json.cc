@@ -49,6 +49,23 @@ std::string_view find_long_integer(std::string_view text) {
   return {};
 }
 
+Json parse(std::string_view text, const std::string& where, bool comments) {
+  if (const size_t at = find_too_deep(text); at != text.npos) {
+    fail("{}: at byte {}: more than {} nested lists and objects", where, at, kMaxDepth);
+  }
+  try {
+    return Json::parse(text.begin(), text.end(), nullptr, true, comments);
+  } catch (const Json::parse_error& e) {
+    const size_t at = std::min(e.byte == 0 ? 0 : e.byte - 1, text.size());
+    const std::string_view before = text.substr(0, at);
+    const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+    const size_t column = at - (before.rfind('\n') == before.npos ? 0 : before.rfind('\n') + 1) + 1;
+    fail("{}: not valid JSON at line {}, column {}: {}", where, line, column, json_error_reason(e));
+  } catch (const Json::exception& e) {
+    fail("{}: not valid JSON: {}", where, json_error_reason(e));
+  }
+}
+
 }  // namespace
 
 std::string json_error_reason(const std::exception& error) {
@@ -62,20 +79,11 @@ std::string json_error_reason(const std::exception& error) {
 }
 
 Json parse_json(std::string_view text, const std::string& where) {
-  if (const size_t at = find_too_deep(text); at != text.npos) {
-    fail("{}: at byte {}: more than {} nested lists and objects", where, at, kMaxDepth);
-  }
-  try {
-    return Json::parse(text.begin(), text.end());
-  } catch (const Json::parse_error& e) {
-    const size_t at = std::min(e.byte == 0 ? 0 : e.byte - 1, text.size());
-    const std::string_view before = text.substr(0, at);
-    const auto line = 1 + std::count(before.begin(), before.end(), '\n');
-    const size_t column = at - (before.rfind('\n') == before.npos ? 0 : before.rfind('\n') + 1) + 1;
-    fail("{}: not valid JSON at line {}, column {}: {}", where, line, column, json_error_reason(e));
-  } catch (const Json::exception& e) {
-    fail("{}: not valid JSON: {}", where, json_error_reason(e));
-  }
+  return parse(text, where, false);
+}
+
+Json parse_commented_json(std::string_view text, const std::string& where) {
+  return parse(text, where, true);
 }
 
 Json parse_exact_json(std::string_view text, const std::string& where) {

@@ -21,6 +21,8 @@ Json parse_json(std::string_view text, const std::string& where);
 /// The same, but refuses integers beyond 64 bits, which above become floats: for what is to be
 /// printed again as it was.
 Json parse_exact_json(std::string_view text, const std::string& where);
+/// The same as parse_json for text that may have // and /* */ comments.
+Json parse_commented_json(std::string_view text, const std::string& where);
 Json read_json_file(const std::filesystem::path& path);
 
 }  // namespace dsv3
