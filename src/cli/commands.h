@@ -13,7 +13,7 @@ namespace dsv3::cli {
 inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;  ///< dsv3::Error and everything else that went wrong
 inline constexpr int kUsage = 2;
-inline constexpr int kInterrupted = 130;  ///< Ctrl-C, as shells report it
+inline constexpr int kInterrupted = 130;  ///< Ctrl-C, as shells report it: 128 + its signal
 
 /// Returns the exit code.
 using Action = std::function<int()>;
@@ -33,10 +33,12 @@ void add_generate_command(CLI::App& app, Action& action);
 void add_imatrix_command(CLI::App& app, Action& action);
 void add_inspect_command(CLI::App& app, Action& action);
 void add_prepare_command(CLI::App& app, Action& action);
+void add_plot_command(CLI::App& app, Action& action);
 void add_quantize_command(CLI::App& app, Action& action);
 void add_template_command(CLI::App& app, Action& action);
 void add_tokenize_command(CLI::App& app, Action& action);
 void add_tokenizer_train_command(CLI::App& app, Action& action);
+void add_train_command(CLI::App& app, Action& action);
 void add_verify_command(CLI::App& app, Action& action);
 
 }  // namespace dsv3::cli

@@ -101,6 +101,16 @@ void on_patient_interrupt(int) {
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kNote.data(), kNote.size());
 }
 
+std::atomic<int> stop_signal_seen = 0;
+struct sigaction stop_actions_before[2];
+constexpr int kStopSignals[] = {SIGINT, SIGTERM};
+
+void on_stop(int number) {
+  if (stop_signal_seen.exchange(number) == 0) return;
+  signal(number, SIG_DFL);
+  raise(number);  // when this returns: a signal is blocked in its handler
+}
+
 }  // namespace
 
 void write_out(std::string_view text) {
@@ -137,6 +147,20 @@ InterruptGuard::InterruptGuard(bool patient) {
 }
 
 InterruptGuard::~InterruptGuard() { sigaction(SIGINT, &action_before, nullptr); }
+
+StopGuard::StopGuard() {
+  stop_signal_seen = 0;
+  struct sigaction action = {};
+  action.sa_handler = on_stop;
+  action.sa_flags = SA_RESTART;
+  for (int i = 0; i < 2; ++i) sigaction(kStopSignals[i], &action, &stop_actions_before[i]);
+}
+
+StopGuard::~StopGuard() {
+  for (int i = 0; i < 2; ++i) sigaction(kStopSignals[i], &stop_actions_before[i], nullptr);
+}
+
+int stop_signal() { return stop_signal_seen.load(); }
 
 bool interrupted() { return interrupt_seen.load(); }
 void clear_interrupt() { interrupt_seen.store(false); }

@@ -33,6 +33,17 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 };
+/// While one exists, the first SIGINT or SIGTERM only is what `stop_signal` returns from then on; a
+/// second one ends the program as if there were no guard.
+class StopGuard {
+ public:
+  StopGuard();
+  ~StopGuard();
+  StopGuard(const StopGuard&) = delete;
+  StopGuard& operator=(const StopGuard&) = delete;
+};
+/// 0: none yet.
+int stop_signal();
 bool interrupted();
 void clear_interrupt();
 

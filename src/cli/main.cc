@@ -97,6 +97,8 @@ Examples:
   add_bench_command(app, action);
   add_imatrix_command(app, action);
   add_quantize_command(app, action);
+  add_train_command(app, action);
+  add_plot_command(app, action);
   add_tokenize_command(app, action);
   add_detokenize_command(app, action);
   add_template_command(app, action);

@@ -28,5 +28,8 @@ std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& 
 ComputeOptions compute_options(const DeepseekV3Config& config, const LoadOptions& options);
 void save_pretrained(const LoadedModel& model, const std::filesystem::path& folder,
                      int64_t max_shard_bytes);
+/// Copies the files that make a folder with weights usable: those of the tokenizer, the chat
+/// template, generation_config.json. What `from` does not have is left out.
+void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace dsv3::model

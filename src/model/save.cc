@@ -58,13 +58,17 @@ void save_pretrained(const LoadedModel& model, const std::filesystem::path& fold
   if (model.weights.mtp.empty())
     config.num_nextn_predict_layers = 0;  // they were not loaded, so they are not saved
   write_file_atomically(folder / "config.json", config.to_json());
-  const std::filesystem::path from =
-      std::filesystem::is_directory(model.source) ? model.source : model.source.parent_path();
+  if (model.source.empty()) return;  // made, not loaded
+  copy_companions(
+      std::filesystem::is_directory(model.source) ? model.source : model.source.parent_path(),
+      folder);
+}
+
+void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to) {
   for (const char* name : kCompanions) {
     std::error_code ignored;
-    if (std::filesystem::exists(from / name) &&
-        !std::filesystem::equivalent(from, folder, ignored)) {
-      write_file_atomically(folder / name, read_file(from / name));
+    if (std::filesystem::exists(from / name) && !std::filesystem::equivalent(from, to, ignored)) {
+      write_file_atomically(to / name, read_file(from / name));
     }
   }
 }

@@ -58,11 +58,7 @@ class Run {
     fresh.identity = options_.identity;
     const auto latest = folder_.checkpoints().latest();
     if (!latest) return fresh;
-    require_identity(latest->state.identity, options_.identity, latest->folder.string());
-    if (latest->state.step > steps_) {
-      fail("{}: the run is at step {} already: expected at least as many steps, found {}",
-           folder_.path().string(), latest->state.step, steps_);
-    }
+    require_resumable(latest->state, options_.identity, config_, latest->folder.string());
     learner_.load(latest->folder);
     observer_.on_note(latest->state.step == steps_
                           ? fmt::format("the run is finished; all {} steps were done", steps_)
@@ -199,6 +195,15 @@ class Run {
 };
 
 }  // namespace
+
+void require_resumable(const RunState& state, const Json& identity, const TrainConfig& config,
+                       const std::string& where) {
+  require_identity(state.identity, identity, where);
+  const int64_t steps = total_steps(config);
+  if (state.step <= steps) return;
+  fail("{}: the run is at step {} already: expected at least as many steps, found {}", where,
+       state.step, steps);
+}
 
 RunEnd run_training(const TrainConfig& config, RunFolder& folder, Learner& learner,
                     const RunData& data, const RunOptions& options, RunObserver& observer) {

@@ -83,6 +83,11 @@ struct RunOptions {
   std::function<bool()> stop = [] { return false; };
 };
 
+/// Throws Error unless a run with this identity and configuration can go on from a checkpoint,
+/// which `where` names: the first value in which identities differ, or too few steps.
+void require_resumable(const RunState& state, const Json& identity, const TrainConfig& config,
+                       const std::string& where);
+
 enum class RunEnd : uint8_t { kFinished, kStopped };
 
 /// Throws Error naming the first value in which they differ, with both.

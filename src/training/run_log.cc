@@ -125,7 +125,9 @@ void RunLog::add_step(const StepRecord& record, bool with_expert_load) {
   metrics_.add(line);
   events_.add_scalars(record.step, scalars);
 
-  if (!with_expert_load || report.expert_load.size() != moe_layers_.size()) return;
+  if (!with_expert_load || moe_layers_.empty() || report.expert_load.size() != moe_layers_.size()) {
+    return;
+  }
   Json layers = Json::object();
   for (size_t i = 0; i < moe_layers_.size(); ++i)
     layers[std::to_string(moe_layers_[i])] = report.expert_load[i];
