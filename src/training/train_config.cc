@@ -108,6 +108,8 @@ void visit_fields(Config& c, Visitor&& visit) {
         "Weight decay also of norms and biases.");
   visit("optimizer.max_grad_norm", c.optimizer.max_grad_norm, kNonNegative,
         "Clipping by the norm of all gradients together; 0: none.");
+  visit("optimizer.torch_grad_norm", c.optimizer.torch_grad_norm, kAnything,
+        "Clip by the norm as torch computes it in float32: to follow a run of transformers.");
 
   visit.section("balancing", "Of experts, without a loss but by biases of the router.");
   visit("balancing.bias_update_speed", c.balancing.bias_update_speed, kNonNegative,
@@ -505,6 +507,7 @@ TrainerOptions TrainConfig::trainer_options() const {
                     .weight_decay = optimizer.weight_decay,
                     .decay_vectors = optimizer.decay_vectors},
           .max_grad_norm = optimizer.max_grad_norm,
+          .torch_grad_norm = optimizer.torch_grad_norm,
           .micro_batch_windows = batch.micro_windows,
           .recompute = recompute,
           .attention_across_documents = data.attention_across_documents};

@@ -45,6 +45,7 @@ struct OptimizerSettings {
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1;
   bool decay_vectors = false;
   double max_grad_norm = 1;
+  bool torch_grad_norm = false;
   bool operator==(const OptimizerSettings&) const = default;
 };
 struct BalancingSettings {

@@ -101,12 +101,12 @@ struct Trainer::Impl {
     return model;
   }
 
-  /// Calls f(part of the windows) for as many as go through the model together.
+  /// Calls f(part of the windows) for as many as go through the model together, `unlimited` if the
+  /// options say no number.
   template <class F>
-  void for_micro_batches(std::span<const Window> windows, F&& f) const {
-    const size_t step = options.micro_batch_windows > 0
-                            ? static_cast<size_t>(options.micro_batch_windows)
-                            : std::max<size_t>(1, windows.size());
+  void for_micro_batches(std::span<const Window> windows, int64_t unlimited, F&& f) const {
+    const auto step = static_cast<size_t>(
+        options.micro_batch_windows > 0 ? options.micro_batch_windows : unlimited);
     for (size_t i = 0; i < windows.size(); i += step)
       f(windows.subspan(i, std::min(step, windows.size() - i)));
   }
@@ -198,7 +198,7 @@ StepReport Trainer::step(std::span<const Window> windows, const StepSettings& se
                             std::vector<int64_t>(impl.config.n_routed_experts));
   parameters.clear_gradient();
   Losses sums{std::vector<double>(depth + 1)};
-  impl.for_micro_batches(windows, [&](std::span<const Window> part) {
+  impl.for_micro_batches(windows, std::ssize(windows), [&](std::span<const Window> part) {
     const Losses losses =
         impl.objective.differentiate(parameters.weights, pieces_of(part, across), weights,
                                      parameters.gradients, report.expert_load);
@@ -248,7 +248,8 @@ Evaluation Trainer::evaluate(std::span<const Window> windows) const {
   const auto predicted = predicted_tokens(pieces_of(windows, across), depth);
   std::vector<double> sums(depth + 1);
   const std::vector<double> all_modules(depth, 1.0);
-  impl.for_micro_batches(windows, [&](std::span<const Window> part) {
+  constexpr int64_t kTogether = 16;  // a validation may have any number
+  impl.for_micro_batches(windows, kTogether, [&](std::span<const Window> part) {
     const Losses losses =
         impl.objective.evaluate(impl.parameters.weights, pieces_of(part, across), all_modules);
     for (size_t k = 0; k < sums.size(); ++k) sums[k] += losses.cross_entropy[k];
