@@ -46,6 +46,9 @@ HWY_INLINE Moments<V> moments(const Tile<kGroups>& tile, int lane) {
 
 template <class V>
 struct CodeSums {
+  // Written out, since a compiler's own would not be compiled for the vectors' instruction set.
+  HWY_INLINE CodeSums() {}
+  HWY_INLINE CodeSums(V q_, V qq_, V xq_) : q(q_), qq(qq_), xq(xq_) {}
   V q;  // all weighted
   V qq;
   V xq;
@@ -57,7 +60,7 @@ HWY_INLINE CodeSums<V> code_sums(const Tile<kGroups>& tile, int lane, V inverse,
                                  float highest) {
   const Lanes<kGroups> d;
   const Integers values{0, highest};
-  CodeSums<V> s{hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  CodeSums<V> s(hn::Zero(d), hn::Zero(d), hn::Zero(d));
   for (int e = 0; e < Tile<kGroups>::kElements; ++e) {
     const V x = hn::Load(d, tile.x + e * kGroups + lane);
     const V w = hn::Load(d, tile.weight + e * kGroups + lane);

@@ -65,11 +65,13 @@ template <int i>
 HWY_INLINE VI32 byte_of_lane(VI8 v) {
   return hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * i>(hn::BitCast(I32(), v)));
 }
+template <int i>
+HWY_INLINE VI32 add_product(VI32 sum, VI8 a, VI8 s) {
+  return hn::Add(sum, hn::Mul(byte_of_lane<i>(a), byte_of_lane<i>(s)));
+}
 HWY_INLINE VI32 dot4_signed(VI32 sum, VI8 a, VI8 s) {
-  sum = hn::MulAdd(byte_of_lane<0>(a), byte_of_lane<0>(s), sum);
-  sum = hn::MulAdd(byte_of_lane<1>(a), byte_of_lane<1>(s), sum);
-  sum = hn::MulAdd(byte_of_lane<2>(a), byte_of_lane<2>(s), sum);
-  return hn::MulAdd(byte_of_lane<3>(a), byte_of_lane<3>(s), sum);
+  return add_product<3>(add_product<2>(add_product<1>(add_product<0>(sum, a, s), a, s), a, s), a,
+                        s);
 }
 HWY_INLINE VI32 dot4(VI32 sum, VU8 u, VI8 s) { return dot4_signed(sum, hn::BitCast(I8(), u), s); }
 #endif

@@ -190,12 +190,12 @@ TEST(AmxProducts, InEmulatedTiles) {
 TEST(RowForm, FollowsTheProcessor) {
   for (const std::string& variant : available_variants()) {
     force_variant(variant);
-    EXPECT_EQ(row_form({.format = DType::kF32}, 512), RowForm::kF32Panels);
+    EXPECT_EQ(row_form({.format = DType::kF32}, 512), RowForm::kMatmul);
     EXPECT_EQ(row_form({.format = DType::kF32}, 1), RowForm::kFloat32);
     EXPECT_EQ(row_form({.format = DType::kQ4_K}, 1), RowForm::kInt8Rows);
     EXPECT_EQ(row_form({.format = DType::kQ4_K}, 512) == RowForm::kBF16Panels, variant == "amx");
-    const bool avx512 = variant == "amx" || variant == "avx512";
-    EXPECT_TRUE(avx512 || row_form({.format = DType::kBF16}, 512) == RowForm::kF32Panels);
+    EXPECT_EQ(row_form({.format = DType::kBF16}, 512),
+              variant == "amx" ? RowForm::kBF16Panels : RowForm::kMatmul);
   }
   force_variant("");
 }
