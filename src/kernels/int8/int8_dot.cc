@@ -59,6 +59,7 @@ HWY_INLINE void load_codes(const Block* b, ChunkCodes& out) {
 #else
 
 struct ChunkCodes {
+  HWY_INLINE ChunkCodes() {}
   VU8 v[kCodeVectors];
 };
 template <class Block, int g = 0>

@@ -40,8 +40,10 @@ using F = hn::CappedTag<float, 16>;
 using VF = hn::Vec<F>;
 constexpr int kFloats = static_cast<int>(hn::MaxLanes(F()));
 constexpr int kScaleVectors = 16 / kFloats;
-// 16 scales, those of a chunk.
+// 16 scales, those of a chunk. (Constructors are written out, since the compiler's own would not be
+// compiled for the vectors' instruction set.)
 struct Scales {
+  HWY_INLINE Scales() {}
   VF v[kScaleVectors];
 };
 
@@ -50,6 +52,7 @@ using B32 = hn::CappedTag<uint8_t, 32>;
 using VB32 = hn::Vec<B32>;
 constexpr int kParts = 32 / static_cast<int>(hn::MaxLanes(B32()));
 struct Codes32 {
+  HWY_INLINE Codes32() {}
   VB32 v[kParts];
 };
 using B16 = hn::CappedTag<uint8_t, 16>;
@@ -398,6 +401,7 @@ struct Unpack<formats::BlockQ2_K> : UnpackBlocks256<formats::BlockQ2_K> {
 using B64 = hn::CappedTag<uint8_t, 64>;
 using VB64 = hn::Vec<B64>;
 struct Codes256 {
+  HWY_INLINE Codes256() {}
   VB64 v[4];
 };
 
