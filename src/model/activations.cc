@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/thread_pool.h"
+#include "model/layers.h"
 
 namespace dsv3::model {
 
@@ -29,7 +29,7 @@ Matrix Activations::matrix(int64_t rows, int64_t cols) {
 
 Matrix Activations::copy(Matrix x) {
   const Matrix to = matrix(x.rows, x.cols);
-  thread_pool().parallel_for(x.rows, [&](int64_t t) { std::copy_n(x.row(t), x.cols, to.row(t)); });
+  copy_rows(x, to);
   return to;
 }
 
