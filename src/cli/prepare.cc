@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/document_options.h"
 #include "cli/engine_options.h"
 #include "cli/units.h"
 
@@ -102,15 +103,7 @@ void add_prepare_command(CLI::App& app, Action& action) {
                    "folder with tokenizer.json and tokenizer_config.json, or a GGUF file")
       ->required()
       ->type_name("PATH");
-  command->add_option("--field", o.documents.field, "member of a JSON object that is the text")
-      ->type_name("NAME")
-      ->capture_default_str();
-  command->add_flag("--jsonl", o.documents.json_lines,
-                    "all files are JSON lines, whatever their names");
-  command
-      ->add_option("--document-separator", o.documents.separator,
-                   "line between the documents of a text file; default: a file is one document")
-      ->type_name("LINE");
+  add_document_options(*command, o.documents);
   command->add_option("--shard-tokens", o.shard_tokens, "tokens of a shard, at most")
       ->check(CLI::PositiveNumber.description(""))
       ->type_name("N")

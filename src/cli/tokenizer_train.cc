@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/document_options.h"
 #include "cli/engine_options.h"
 #include "cli/units.h"
 #include "text/deepseek_tokenizer.h"
@@ -87,15 +88,7 @@ void add_tokenizer_train_command(CLI::App& app, Action& action) {
   command->add_option("--vocab-size", o.vocab_size, "tokens in all, special ones included")
       ->required()
       ->type_name("N");
-  command->add_option("--field", o.documents.field, "member of a JSON object that is the text")
-      ->type_name("NAME")
-      ->capture_default_str();
-  command->add_flag("--jsonl", o.documents.json_lines,
-                    "all files are JSON lines, whatever their names");
-  command
-      ->add_option("--document-separator", o.documents.separator,
-                   "line between the documents of a text file; default: a file is one document")
-      ->type_name("LINE");
+  add_document_options(*command, o.documents);
   command
       ->add_option("--limit-bytes", o.limit_bytes,
                    "take no more documents than it takes to reach so many bytes of text; 0: all")

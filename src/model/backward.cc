@@ -176,12 +176,22 @@ double decoder_layer_backward(const BackwardContext& context, const LayerWeights
   return balance_loss;
 }
 
-// Calls f(begin, end) for parts of the rows whose logits are kept at a size that memory has.
+// The sum of f(begin, end, x, logits) over parts of the rows x of `hidden` whose logits are kept at
+// a size that memory has.
 template <class F>
-void for_logits(int64_t rows, int64_t vocab, F&& f) {
+double for_logits(const ops::LinearWeight& head, Matrix hidden, F&& f) {
+  static thread_local kernels::Scratch scratch;
   constexpr int64_t kFloats = int64_t{4} << 20;
-  const int64_t step = std::max<int64_t>(64, kFloats / vocab);
-  for (int64_t begin = 0; begin < rows; begin += step) f(begin, std::min(rows, begin + step));
+  const int64_t vocab = head.out_features(), step = std::max<int64_t>(64, kFloats / vocab);
+  double sum = 0;
+  for (int64_t begin = 0; begin < hidden.rows; begin += step) {
+    const int64_t end = std::min(hidden.rows, begin + step);
+    const Matrix x = hidden.row_range(begin, end);
+    const Matrix logits(scratch.get(x.rows * vocab), x.rows, vocab);
+    ops::linear(x, head, logits, kFast);
+    sum += f(begin, end, x, logits);
+  }
+  return sum;
 }
 
 }  // namespace
@@ -222,30 +232,18 @@ double backward_mtp(const DeepseekV3Config& config, const MtpWeights& module, in
 double lm_head_backward(const ops::LinearWeight& head, Matrix hidden,
                         std::span<const int64_t> labels, float factor, Matrix d_hidden,
                         ops::LinearWeight& gradient) {
-  static thread_local kernels::Scratch scratch;
-  const int64_t vocab = head.out_features();
-  double loss = 0;
-  for_logits(hidden.rows, vocab, [&](int64_t begin, int64_t end) {
-    const Matrix x = hidden.row_range(begin, end);
-    const Matrix logits(scratch.get(x.rows * vocab), x.rows, vocab);
-    ops::linear(x, head, logits, kFast);
-    loss += ops::cross_entropy_backward(logits, labels.subspan(begin, end - begin), factor);
+  return for_logits(head, hidden, [&](int64_t begin, int64_t end, Matrix x, Matrix logits) {
+    const double loss =
+        ops::cross_entropy_backward(logits, labels.subspan(begin, end - begin), factor);
     ops::linear_backward(x, head, logits, true, d_hidden.row_range(begin, end), gradient);
+    return loss;
   });
-  return loss;
 }
 
 double lm_head_loss(const ops::LinearWeight& head, Matrix hidden, std::span<const int64_t> labels) {
-  static thread_local kernels::Scratch scratch;
-  const int64_t vocab = head.out_features();
-  double loss = 0;
-  for_logits(hidden.rows, vocab, [&](int64_t begin, int64_t end) {
-    const Matrix x = hidden.row_range(begin, end);
-    const Matrix logits(scratch.get(x.rows * vocab), x.rows, vocab);
-    ops::linear(x, head, logits, kFast);
-    loss += ops::cross_entropy_sum(logits, labels.subspan(begin, end - begin));
+  return for_logits(head, hidden, [&](int64_t begin, int64_t end, Matrix, Matrix logits) {
+    return ops::cross_entropy_sum(logits, labels.subspan(begin, end - begin));
   });
-  return loss;
 }
 
 }  // namespace dsv3::model
