@@ -26,6 +26,7 @@ struct Variant {
 
 #if HWY_ARCH_X86
 constexpr Variant kVariants[] = {{"amx", HWY_AVX3 | HWY_AVX3_DL},
+                                 {"amx-emulated", HWY_AVX3 | HWY_AVX3_DL},
                                  {"avx512", HWY_AVX3 | HWY_AVX3_DL},
                                  {"avx2", HWY_AVX2},
                                  {"sse4", HWY_SSE4},
@@ -37,18 +38,19 @@ constexpr Variant kVariants[] = {{"scalar", HWY_STATIC_TARGET}};
 #endif
 
 #if defined(__x86_64__) && defined(__linux__)
-// Tiles and their products of bfloat16, which the system must also give leave to use: their state
-// is large, and not saved for a process that has not asked.
-bool has_amx_bf16() {
+// Tiles and their products, which the system must also give leave to use: their state is large, and
+// not saved for a process that has not asked.
+bool has_amx() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  constexpr unsigned kBF16 = 1u << 22, kTiles = 1u << 24;
-  if ((edx & kBF16) == 0 || (edx & kTiles) == 0) return false;
+  constexpr unsigned kBF16 = 1u << 22, kTiles = 1u << 24, kInt8 = 1u << 25;
+  constexpr unsigned kAll = kBF16 | kTiles | kInt8;
+  if ((edx & kAll) != kAll) return false;
   constexpr int kRequestPermission = 0x1023, kTileData = 18;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 #else
-bool has_amx_bf16() { return false; }
+bool has_amx() { return false; }
 #endif
 
 bool has_avx512_bf16() {
@@ -62,18 +64,23 @@ bool has_avx512_bf16() {
 // What the processor has, without the effect of an earlier force_variant.
 struct Processor {
   int64_t targets = hwy::SupportedTargets();
-  bool amx_bf16 = has_amx_bf16();
+  bool amx = has_amx();
   bool avx512_bf16 = has_avx512_bf16();
 
   bool runs(const Variant& v) const {
-    if (v.name == std::string("amx") && !(amx_bf16 && avx512_bf16)) return false;
+    const std::string name = v.name;
+    const bool amx_needs = avx512_bf16 && (targets & HWY_AVX3_DL) != 0;
+    if (name == "amx" && !(amx && amx_needs)) return false;
+    if (name == "amx-emulated" && (amx || !amx_needs)) return false;
     return (targets & v.targets) != 0;
   }
   Features features(const std::string& variant) const {
-    const bool amx = variant == "amx", avx512 = amx || variant == "avx512";
+    const bool emulated = variant == "amx-emulated", tiles = emulated || variant == "amx";
+    const bool avx512 = tiles || variant == "avx512";
     return {.avx512_vnni = avx512 && (targets & HWY_AVX3_DL) != 0,
             .avx512_bf16 = avx512 && avx512_bf16,
-            .amx_bf16 = amx};
+            .amx = tiles,
+            .amx_emulated = emulated};
   }
 };
 
@@ -94,11 +101,17 @@ Features& features() {
 
 }  // namespace
 
-std::vector<std::string> available_variants() {
+std::vector<std::string> testable_variants() {
   std::vector<std::string> names;
   for (const Variant& v : kVariants) {
     if (processor().runs(v)) names.emplace_back(v.name);
   }
+  return names;
+}
+
+std::vector<std::string> available_variants() {
+  std::vector<std::string> names = testable_variants();
+  std::erase(names, "amx-emulated");
   return names;
 }
 

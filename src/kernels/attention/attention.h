@@ -21,7 +21,8 @@ namespace dsv3::kernels {
 // fused multiply-adds in the order of c, or of the keys of a tile.
 //
 // float32 runs everywhere (Highway). The bf16 steps need AVX-512 BF16: keys and values in bf16,
-// queries and softmax weights rounded to bf16, sums in float32 (vdpbf16ps: two products a step).
+// queries and softmax weights rounded to bf16, sums in float32 (vdpbf16ps: two products a step; or
+// AMX's tiles). The packed queries of 32 channels are a tile, and so are 16 keys of as many.
 
 /// Rows of a group, whatever the vectors of the processor hold.
 inline constexpr int64_t kLanes = 16;
@@ -78,7 +79,7 @@ void pack_rows_bf16(const float* in, int64_t row_stride, int64_t col_stride, int
                     int64_t channels, uint32_t* q);
 /// s[key][row] (+)= sum over pairs of channels, for several groups: their queries are `q_stride`
 /// words apart, their scores kTileKeys * kLanes floats. Other strides and channels in elements,
-/// channels even.
+/// channels even. Keys are read, and scores written, up to n rounded up to 16.
 void scores_bf16(int64_t groups, const uint16_t* keys, int64_t key_stride, int64_t n,
                  int64_t channels, const uint32_t* q, int64_t q_stride, bool accumulate,
                  const uint16_t* next, float* s);
@@ -98,11 +99,12 @@ void decode_latents_bf16(const LatentLayout& layout, const void* page, int64_t n
 // ---- 8 bits ----
 //
 // Latents stay 8-bit codes (LatentLayout's I8) as keys and as values; sums are exact in 32-bit
-// integers (vpdpbusd: four products a step). Queries are rounded to 8 bits, with a scale for each
-// row and group of channels; softmax weights times the scales of the latents to 16 bits, relative
-// to the largest of the row and tile, and multiplied as two halves of 8 bits, or to 8 bits if they
-// are spread enough in all rows of a group. Rotary channels are computed in bf16. A tile of keys is
-// two pages, since what follows the integer sums costs the same for few keys as for many.
+// integers (vpdpbusd: four products a step; or AMX's tiles). Queries are rounded to 8 bits, with a
+// scale for each row and group of channels; softmax weights times the scales of the latents to 16
+// bits, relative to the largest of the row and tile, and multiplied as two halves of 8 bits, or to
+// 8 bits if they are spread enough in all rows of a group. Rotary channels are computed in bf16. A
+// tile of keys is two pages, since what follows the integer sums costs the same for few keys as for
+// many.
 
 inline constexpr int64_t kPagesI8 = 2;
 inline constexpr int64_t kMaxRankI8 = 1024;

@@ -2,8 +2,10 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "kernels/amx_tiles.h"
 #include "kernels/attention/attention.h"
 #include "kernels/simd.h"
+#include "kernels/transpose16.h"
 #include "kernels/variants.h"
 //
 #include "hwy/highway.h"
@@ -79,32 +81,6 @@ HWY_INLINE void store_pairs(__m512 even, __m512 odd, uint32_t* out) {
   const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words));
   const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(words, 1));
   _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-}
-
-// x[i][j] = x[j][i], 32-bit elements.
-HWY_INLINE void transpose(__m512i (&x)[16]) {
-  __m512i y[16];
-  for (int i = 0; i < 16; i += 2) {
-    y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
-    y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {  // x[i + k]: column 4 l + k of rows i .. i + 3, lane l
-    x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
-    x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
-    x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
-    x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
-  }
-  for (int k = 0; k < 4; ++k) {
-    const __m512i a = _mm512_shuffle_i32x4(x[k], x[4 + k], 0x88);
-    const __m512i b = _mm512_shuffle_i32x4(x[k], x[4 + k], 0xdd);
-    const __m512i c = _mm512_shuffle_i32x4(x[8 + k], x[12 + k], 0x88);
-    const __m512i d = _mm512_shuffle_i32x4(x[8 + k], x[12 + k], 0xdd);
-    y[k] = _mm512_shuffle_i32x4(a, c, 0x88);
-    y[8 + k] = _mm512_shuffle_i32x4(a, c, 0xdd);
-    y[4 + k] = _mm512_shuffle_i32x4(b, d, 0x88);
-    y[12 + k] = _mm512_shuffle_i32x4(b, d, 0xdd);
-  }
-  for (int i = 0; i < 16; ++i) x[i] = y[i];
 }
 
 // 8 keys against two groups, which share the broadcast keys: nothing but the products bounds it,
@@ -200,11 +176,9 @@ HWY_NOINLINE void value_block(const uint32_t* p, int64_t n, const uint16_t* v, i
   }
 }
 
-}  // namespace
-
-void scores_bf16(int64_t groups, const uint16_t* keys, int64_t key_stride, int64_t n,
-                 int64_t channels, const uint32_t* q, int64_t q_stride, bool accumulate,
-                 const uint16_t* next, float* s) {
+void scores_by_vectors(int64_t groups, const uint16_t* keys, int64_t key_stride, int64_t n,
+                       int64_t channels, const uint32_t* q, int64_t q_stride, bool accumulate,
+                       const uint16_t* next, float* s) {
   const int64_t pairs = channels / 2, stride = 2 * key_stride;
   const auto* row = reinterpret_cast<const char*>(keys);
   const auto* after = next != nullptr ? reinterpret_cast<const char*>(next) : row + n * stride;
@@ -239,8 +213,9 @@ void scores_bf16(int64_t groups, const uint16_t* keys, int64_t key_stride, int64
                    s + k * kLanes);
 }
 
-void values_bf16(int64_t groups, const uint32_t* p, int64_t p_stride, int64_t n, const uint16_t* v,
-                 int64_t v_stride, int64_t channels, const float* correction, float* o) {
+void values_by_vectors(int64_t groups, const uint32_t* p, int64_t p_stride, int64_t n,
+                       const uint16_t* v, int64_t v_stride, int64_t channels,
+                       const float* correction, float* o) {
   alignas(64) char packed[kTileKeys * 64];
   for (int64_t c = 0; c < channels; c += kPanel) {
     for (int64_t g = 0; g < groups; ++g) {
@@ -257,6 +232,131 @@ void values_bf16(int64_t groups, const uint32_t* p, int64_t p_stride, int64_t n,
   }
 }
 
+// All keys, so that a score does not depend on how many there are, and channels in steps of 32 by
+// tiles, the rest by vectors.
+void scores_by_tiles(int64_t groups, const uint16_t* keys, int64_t key_stride, int64_t n,
+                     int64_t channels, const uint32_t* q, int64_t q_stride, bool accumulate,
+                     const uint16_t* next, float* s) {
+  const int64_t steps = channels / 32, row_bytes = 2 * key_stride;
+  if (steps > 0) {
+    with_tiles([&](auto& tiles) {
+      tile_product<TileNumbers::kBFloat16>(tiles, (n + kTileRows - 1) / kTileRows, groups, steps,
+                                           {.data = keys,
+                                            .row_stride = row_bytes,
+                                            .step = kTileRowBytes,
+                                            .block_stride = kTileRows * row_bytes},
+                                           {.data = q,
+                                            .row_stride = kTileRowBytes,
+                                            .step = kTileBytes,
+                                            .block_stride = 4 * q_stride},
+                                           accumulate,
+                                           {.data = s,
+                                            .row_stride = 4 * kLanes,
+                                            .block_stride = 4 * kLanes * kTileRows,
+                                            .panel_stride = 4 * kLanes * kTileKeys},
+                                           next);
+    });
+  }
+  if (channels % 32 != 0) {
+    scores_by_vectors(groups, keys + 32 * steps, key_stride, n, channels - 32 * steps,
+                      q + steps * 16 * kLanes, q_stride, accumulate || steps > 0, nullptr, s);
+  }
+}
+
+// [pair of keys][row][2] to [row][keys]: rows of a tile. Filled up with zeros to 32 keys.
+void transpose_weights(const uint32_t* p, int64_t n, uint16_t* out) {
+  const int64_t pairs = (n + 1) / 2;
+  for (int64_t k = 0; k < pairs; k += 16) {
+    __m512i x[16];
+    DSV3_UNROLL
+    for (int i = 0; i < 16; ++i) {
+      x[i] = k + i < pairs ? _mm512_loadu_si512(p + (k + i) * kLanes) : _mm512_setzero_si512();
+    }
+    transpose16(x);
+    DSV3_UNROLL
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(out + i * kTileKeys + 2 * k, x[i]);
+  }
+}
+
+// Two vectors of channels of n keys, in pairs of keys: out [2][kTileKeys / 2][16][2]. Filled up
+// with zeros to 32 keys.
+void interleave_values(const uint16_t* v, int64_t v_stride, int64_t n, uint32_t* out) {
+  constexpr int64_t kVector = kTileKeys / 2 * kLanes;
+  const Interleave il = interleave();
+  for (int64_t k = 0; k < n; k += 2, out += kLanes) {
+    const __m512i even = _mm512_loadu_si512(v + k * v_stride);
+    const __m512i odd = _mm512_loadu_si512(k + 1 < n ? v + (k + 1) * v_stride : kZeros);
+    _mm512_store_si512(out, _mm512_permutex2var_epi16(even, il.low, odd));
+    _mm512_store_si512(out + kVector, _mm512_permutex2var_epi16(even, il.high, odd));
+  }
+  for (int64_t k = (n + 1) / 2; k % 16 != 0; ++k, out += kLanes) {
+    _mm512_store_si512(out, _mm512_setzero_si512());
+    _mm512_store_si512(out + kVector, _mm512_setzero_si512());
+  }
+}
+
+// A panel of a group's sums times the rows' corrections.
+void correct(const float* correction, float* o) {
+  const __mmask16 changed =
+      _mm512_cmp_ps_mask(_mm512_loadu_ps(correction), _mm512_set1_ps(1.0f), _CMP_NEQ_UQ);
+  if (changed == 0) return;
+  for (int64_t r = 0; r < kLanes; ++r, o += kPanel) {
+    const __m512 factor = _mm512_set1_ps(correction[r]);
+    _mm512_storeu_ps(o, _mm512_mul_ps(factor, _mm512_loadu_ps(o)));
+    _mm512_storeu_ps(o + 16, _mm512_mul_ps(factor, _mm512_loadu_ps(o + 16)));
+  }
+}
+
+void values_by_tiles(int64_t groups, const uint32_t* p, int64_t p_stride, int64_t n,
+                     const uint16_t* v, int64_t v_stride, int64_t channels, const float* correction,
+                     float* o) {
+  constexpr int64_t kGroups = 4;  // that share interleaved values
+  alignas(64) uint16_t weights[kGroups * kLanes * kTileKeys];
+  alignas(64) uint32_t values[kTileKeys * kLanes];
+  with_tiles([&](auto& tiles) {
+    for (int64_t first = 0; first < groups; first += kGroups) {
+      const int64_t now = std::min(kGroups, groups - first);
+      for (int64_t g = 0; g < now; ++g)
+        transpose_weights(p + (first + g) * p_stride, n, weights + g * kLanes * kTileKeys);
+      for (int64_t c = 0; c < channels; c += kPanel) {
+        interleave_values(v + c, v_stride, n, values);
+        float* to = o + (first * channels + c) * kLanes;
+        for (int64_t g = 0; g < now; ++g)
+          correct(correction + (first + g) * kLanes, to + g * channels * kLanes);
+        tile_product<TileNumbers::kBFloat16>(tiles, now, kPanel / 16, (n + 31) / 32,
+                                             {.data = weights,
+                                              .row_stride = 2 * kTileKeys,
+                                              .step = kTileRowBytes,
+                                              .block_stride = 2 * kTileKeys * kLanes},
+                                             {.data = values,
+                                              .row_stride = kTileRowBytes,
+                                              .step = kTileBytes,
+                                              .block_stride = kTileKeys / 2 * kTileRowBytes},
+                                             true,
+                                             {.data = to,
+                                              .row_stride = 4 * kPanel,
+                                              .block_stride = 4 * channels * kLanes,
+                                              .panel_stride = kTileRowBytes});
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void scores_bf16(int64_t groups, const uint16_t* keys, int64_t key_stride, int64_t n,
+                 int64_t channels, const uint32_t* q, int64_t q_stride, bool accumulate,
+                 const uint16_t* next, float* s) {
+  const auto run = current_features().amx ? scores_by_tiles : scores_by_vectors;
+  run(groups, keys, key_stride, n, channels, q, q_stride, accumulate, next, s);
+}
+
+void values_bf16(int64_t groups, const uint32_t* p, int64_t p_stride, int64_t n, const uint16_t* v,
+                 int64_t v_stride, int64_t channels, const float* correction, float* o) {
+  const auto run = current_features().amx ? values_by_tiles : values_by_vectors;
+  run(groups, p, p_stride, n, v, v_stride, channels, correction, o);
+}
+
 void pack_rows_bf16(const float* in, int64_t row_stride, int64_t col_stride, int64_t rows,
                     int64_t channels, uint32_t* q) {
   int64_t c = 0;
@@ -268,7 +368,7 @@ void pack_rows_bf16(const float* in, int64_t row_stride, int64_t col_stride, int
                             _mm512_cvtne2ps_pbh(_mm512_loadu_ps(at + 16), _mm512_loadu_ps(at)))
                       : _mm512_setzero_si512();
     }
-    transpose(x);
+    transpose16(x);
     for (int i = 0; i < 16; ++i) _mm512_storeu_si512(q + (c / 2 + i) * kLanes, x[i]);
   }
   for (; c < channels; c += 2) {

@@ -1,11 +1,14 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "base/error.h"
 #include "formats/float_formats.h"
+#include "kernels/amx_tiles.h"
 #include "kernels/attention/attention.h"
 #include "kernels/simd.h"
+#include "kernels/transpose16.h"
 #include "kernels/variants.h"
 //
 #include "hwy/highway.h"
@@ -114,6 +117,46 @@ HWY_NOINLINE void score_strip(const LatentLayout& layout, const uint8_t* codes, 
       const __m512 before = _mm512_loadu_ps(s + m * kLanes);
       const __m512 scale = _mm512_set1_ps(k_scale[m * groups + g]);
       _mm512_storeu_ps(s + m * kLanes, _mm512_fmadd_ps(x, scale, before));
+    }
+  }
+}
+
+// All channels of `blocks` of 16 keys by tiles, which are added to the scores.
+void score_by_tiles(const LatentLayout& layout, const uint8_t* codes, int64_t blocks,
+                    const uint32_t* q, const PackedQueries& at, const float* k_scale,
+                    const uint8_t* next, float* s) {
+  constexpr int64_t kSums = kTileKeys * kLanes;
+  alignas(64) int32_t sums[kMaxGroups * kSums];
+  const int64_t stride = layout.code_stride(), groups = layout.groups();
+  with_tiles([&](auto& tiles) {
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t begin = g * kGroup, end = std::min(stride, begin + kGroup);
+      tile_product<TileNumbers::kUnsignedInt8>(tiles, blocks, 1, (end - begin) / kTileRowBytes,
+                                               {.data = codes + begin,
+                                                .row_stride = stride,
+                                                .step = kTileRowBytes,
+                                                .block_stride = kTileRows * stride},
+                                               {.data = q + begin / 4 * kLanes,
+                                                .row_stride = kTileRowBytes,
+                                                .step = kTileBytes,
+                                                .block_stride = 0},
+                                               false,
+                                               {.data = sums + g * kSums,
+                                                .row_stride = kTileRowBytes,
+                                                .block_stride = kTileBytes,
+                                                .panel_stride = 0},
+                                               next == nullptr ? nullptr : next + begin);
+    }
+  });
+  for (int64_t g = 0; g < groups; ++g) {
+    const __m512i offset = _mm512_loadu_si512(q + at.offsets + g * kLanes);
+    const __m512 q_scale = _mm512_loadu_ps(q + at.scales + g * kLanes);
+    for (int64_t k = 0; k < blocks * kTileRows; ++k) {
+      const __m512i sum =
+          _mm512_add_epi32(offset, _mm512_load_si512(sums + g * kSums + k * kLanes));
+      const __m512 scale = _mm512_mul_ps(q_scale, _mm512_set1_ps(k_scale[k * groups + g]));
+      const __m512 before = _mm512_loadu_ps(s + k * kLanes);
+      _mm512_storeu_ps(s + k * kLanes, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, before));
     }
   }
 }
@@ -253,6 +296,70 @@ HWY_NOINLINE void value_block(const char* p, int64_t n, const char* v, const flo
   }
 }
 
+constexpr int64_t kTwoPages = kPagesI8 * kPageTokens;
+
+// Weights as quantize_weights leaves them to rows of tiles: [half][row][keys], filled up with zeros
+// to 64 keys.
+void transpose_weights(const char* p, bool halves, int64_t n, uint8_t* out) {
+  const int64_t quads = (n + 3) / 4;
+  for (int64_t half = 0; half < (halves ? 2 : 1); ++half, out += kLanes * kTwoPages) {
+    for (int64_t k = 0; k < quads; k += 16) {
+      __m512i x[16];
+      DSV3_UNROLL
+      for (int i = 0; i < 16; ++i) {
+        x[i] = k + i < quads ? _mm512_load_si512(p + (k + i) * 128 + half * 64)
+                             : _mm512_setzero_si512();
+      }
+      transpose16(x);
+      DSV3_UNROLL
+      for (int i = 0; i < 16; ++i) _mm512_store_si512(out + i * kTwoPages + 4 * k, x[i]);
+    }
+  }
+}
+
+// All rows of a group times kBlock channels by tiles; o: the first panel of the two.
+template <class Tiles>
+void value_block_by_tiles(Tiles& tiles, const uint8_t* weights, bool halves, int64_t n,
+                          const char* v, const float* unit, const float* correction, float* o) {
+  constexpr int64_t kSums = kLanes * kBlock;
+  alignas(64) int32_t sums[2 * kSums];  // [half][row][channels]
+  tile_product<TileNumbers::kUnsignedInt8>(
+      tiles, halves ? 2 : 1, kBlock / 16, (n + 63) / 64,
+      {.data = weights,
+       .row_stride = kTwoPages,
+       .step = kTileRowBytes,
+       .block_stride = kLanes * kTwoPages},
+      {.data = v, .row_stride = 4 * kBlock, .step = 16 * 4 * kBlock, .block_stride = kTileRowBytes},
+      false,
+      {.data = sums,
+       .row_stride = 4 * kBlock,
+       .block_stride = 4 * kSums,
+       .panel_stride = kTileRowBytes});
+  for (int64_t r = 0; r < kLanes; ++r) {
+    const __m512 scale = _mm512_set1_ps(unit[r]), factor = _mm512_set1_ps(correction[r]);
+    for (int64_t j = 0; j < kBlock / 16; ++j) {
+      float* to = o + j / 2 * kLanes * kPanel + r * kPanel + j % 2 * 16;
+      const int32_t* from = sums + r * kBlock + j * 16;
+      __m512i all = _mm512_load_si512(from);
+      if (halves)
+        all = _mm512_add_epi32(all, _mm512_slli_epi32(_mm512_load_si512(from + kSums), 8));
+      const __m512 before = _mm512_mul_ps(factor, _mm512_loadu_ps(to));
+      _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), scale, before));
+    }
+  }
+}
+
+// The same by vectors.
+void value_block_by_vectors(const char* p, bool halves, int64_t n, const char* v, const float* unit,
+                            const float* correction, float* o) {
+  const auto block = halves ? value_block<true> : value_block<false>;
+  for (int64_t r = 0; r < kLanes; r += halves ? 2 : 4)
+    block(p + 4 * r, n, v, unit + r, correction + r, o + r * kPanel);
+}
+
+// Stands for tiles where there are none.
+struct NoTiles {};
+
 }  // namespace
 
 void pack_rows_i8(const LatentLayout& layout, const float* in, int64_t row_stride, int64_t rows,
@@ -309,6 +416,11 @@ void scores_i8(const LatentLayout& layout, const void* page, int64_t n, const ui
               0, false, next != nullptr ? layout.rope_rows(next) : nullptr, s);
   alignas(64) float scales[kPageTokens * kMaxGroups];
   load_scales(layout, page, scales);
+  if (current_features().amx) {
+    score_by_tiles(layout, layout.codes(page), (n + kTileRows - 1) / kTileRows, q, at, scales,
+                   next == nullptr ? nullptr : layout.codes(next), s);
+    return;
+  }
   for (int64_t k = 0; k < n; k += kStrip) {
     const uint8_t* codes = layout.codes(page) + k * stride;
     const auto* following = reinterpret_cast<const char*>(
@@ -319,13 +431,18 @@ void scores_i8(const LatentLayout& layout, const void* page, int64_t n, const ui
   }
 }
 
-void values_i8(const LatentLayout& layout, const void* const* pages, int64_t groups, const float* p,
-               int64_t n, bool adaptive, const float* correction, float* o) {
-  constexpr int64_t kKeys = kPagesI8 * kPageTokens;
+namespace {
+
+template <class Tiles>
+void add_values(Tiles& tiles, const LatentLayout& layout, const void* const* pages, int64_t groups,
+                const float* p, int64_t n, bool adaptive, const float* correction, float* o) {
+  constexpr bool kTiles = !std::is_same_v<Tiles, NoTiles>;
+  constexpr int64_t kKeys = kTwoPages;
   constexpr int64_t kWeightBytes = kKeys / 4 * 128;
   constexpr int64_t kGroupsAtOnce = 4;
   alignas(64) char packed[kKeys / 4 * 256];
   alignas(64) char weights[kGroupsAtOnce * kWeightBytes];
+  alignas(64) uint8_t transposed[kTiles ? kGroupsAtOnce * kWeightBytes : 1];
   alignas(64) float unit[kGroupsAtOnce * kLanes];
   alignas(64) float work[kKeys * kLanes];
   alignas(64) float scales[kKeys * kMaxGroups];
@@ -343,22 +460,41 @@ void values_i8(const LatentLayout& layout, const void* const* pages, int64_t gro
                              work, weights + (g - first) * kWeightBytes);
         _mm512_store_ps(unit + (g - first) * kLanes, w.unit);
         halves[g - first] = w.halves;
+        if constexpr (kTiles) {
+          const int64_t at = (g - first) * kWeightBytes;
+          transpose_weights(weights + at, w.halves, n, transposed + at);
+        }
       }
       for (int64_t begin = 0; begin < n; begin += kPageTokens) {
         interleave_codes(layout.codes(pages[begin / kPageTokens]) + c, channels,
                          std::min(kPageTokens, n - begin), packed + begin * 64);
       }
       for (int64_t g = first; g < end; ++g) {
-        const bool two = halves[g - first];
-        const auto block = two ? value_block<true> : value_block<false>;
-        for (int64_t r = 0; r < kLanes; r += two ? 2 : 4) {
-          block(weights + (g - first) * kWeightBytes + 4 * r, n, packed,
-                unit + (g - first) * kLanes + r, correction + g * kLanes + r,
-                o + (g * channels + c) * kLanes + r * kPanel);
+        const int64_t at = (g - first) * kWeightBytes;
+        const float* units = unit + (g - first) * kLanes;
+        float* to = o + (g * channels + c) * kLanes;
+        if constexpr (kTiles) {
+          value_block_by_tiles(tiles, transposed + at, halves[g - first], n, packed, units,
+                               correction + g * kLanes, to);
+        } else {
+          value_block_by_vectors(weights + at, halves[g - first], n, packed, units,
+                                 correction + g * kLanes, to);
         }
       }
     }
   }
+}
+
+}  // namespace
+
+void values_i8(const LatentLayout& layout, const void* const* pages, int64_t groups, const float* p,
+               int64_t n, bool adaptive, const float* correction, float* o) {
+  const auto run = [&](auto& tiles) {
+    add_values(tiles, layout, pages, groups, p, n, adaptive, correction, o);
+  };
+  if (current_features().amx) return with_tiles(run);
+  NoTiles none;
+  run(none);
 }
 
 }  // namespace dsv3::kernels
@@ -370,6 +506,66 @@ namespace dsv3::kernels {
 
 namespace {
 [[noreturn]] void missing() { fail("attention in 8 bits: this processor has no AVX-512 VNNI"); }
+// All rows of a group times kBlock channels by tiles; o: the first panel of the two.
+template <class Tiles>
+void value_block_by_tiles(Tiles& tiles, const char* p, bool halves, int64_t n, const char* v,
+                          const float* unit, const float* correction, float* o) {
+  constexpr int64_t kKeys = kPagesI8 * kPageTokens;
+  constexpr int64_t kSums = kLanes * kBlock;
+  alignas(64) uint8_t weights[2 * kLanes * kKeys];  // [half][row][keys]
+  alignas(64) int32_t sums[2 * kSums];              // [half][row][channels]
+  const int64_t quads = (n + 3) / 4, blocks = halves ? 2 : 1;
+  for (int64_t half = 0; half < blocks; ++half) {
+    for (int64_t k = 0; k < quads; k += 16) {
+      __m512i x[16];
+      DSV3_UNROLL
+      for (int i = 0; i < 16; ++i) {
+        x[i] = k + i < quads ? _mm512_load_si512(p + (k + i) * 128 + half * 64)
+                             : _mm512_setzero_si512();
+      }
+      transpose16(x);
+      DSV3_UNROLL
+      for (int i = 0; i < 16; ++i)
+        _mm512_store_si512(weights + (half * kLanes + i) * kKeys + 4 * k, x[i]);
+    }
+  }
+  tile_product<TileNumbers::kUnsignedInt8>(
+      tiles, halves ? 2 : 1, kBlock / 16, (n + 63) / 64,
+      {.data = weights,
+       .row_stride = kTwoPages,
+       .step = kTileRowBytes,
+       .block_stride = kLanes * kTwoPages},
+      {.data = v, .row_stride = 4 * kBlock, .step = 16 * 4 * kBlock, .block_stride = kTileRowBytes},
+      false,
+      {.data = sums,
+       .row_stride = 4 * kBlock,
+       .block_stride = 4 * kSums,
+       .panel_stride = kTileRowBytes});
+  for (int64_t r = 0; r < kLanes; ++r) {
+    const __m512 scale = _mm512_set1_ps(unit[r]), factor = _mm512_set1_ps(correction[r]);
+    for (int64_t j = 0; j < kBlock / 16; ++j) {
+      float* to = o + j / 2 * kLanes * kPanel + r * kPanel + j % 2 * 16;
+      const int32_t* from = sums + r * kBlock + j * 16;
+      __m512i all = _mm512_load_si512(from);
+      if (halves)
+        all = _mm512_add_epi32(all, _mm512_slli_epi32(_mm512_load_si512(from + kSums), 8));
+      const __m512 before = _mm512_mul_ps(factor, _mm512_loadu_ps(to));
+      _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), scale, before));
+    }
+  }
+}
+
+// The same by vectors.
+void value_block_by_vectors(const char* p, bool halves, int64_t n, const char* v, const float* unit,
+                            const float* correction, float* o) {
+  const auto block = halves ? value_block<true> : value_block<false>;
+  for (int64_t r = 0; r < kLanes; r += halves ? 2 : 4)
+    block(p + 4 * r, n, v, unit + r, correction + r, o + r * kPanel);
+}
+
+// Stands for tiles where there are none.
+struct NoTiles {};
+
 }  // namespace
 
 void pack_rows_i8(const LatentLayout&, const float*, int64_t, int64_t, uint32_t*) { missing(); }

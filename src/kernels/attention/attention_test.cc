@@ -71,7 +71,7 @@ class AttentionTest : public testing::Test {
 };
 
 TEST_F(AttentionTest, ScoresInFloat32) {
-  for (const std::string& variant : available_variants()) {
+  for (const std::string& variant : testable_variants()) {
     force_variant(variant);
     for (const int64_t channels : {1, 2, 11, 41, 64, 576}) {
       for (const int64_t n : kKeyCounts) {
@@ -90,7 +90,7 @@ TEST_F(AttentionTest, ScoresInFloat32) {
 }
 
 TEST_F(AttentionTest, ValuesInFloat32) {
-  for (const std::string& variant : available_variants()) {
+  for (const std::string& variant : testable_variants()) {
     force_variant(variant);
     for (const int64_t channels : {1, 9, 16, 24, 33, 48, 512}) {
       const int64_t padded = (channels + kPanel - 1) / kPanel * kPanel;
@@ -112,7 +112,7 @@ TEST_F(AttentionTest, ValuesInFloat32) {
 }
 
 TEST_F(AttentionTest, SoftmaxOfLanes) {
-  for (const std::string& variant : available_variants()) {
+  for (const std::string& variant : testable_variants()) {
     force_variant(variant);
     for (const float deviation : {1.0f, 30.0f}) {
       for (const int64_t n : kKeyCounts) {
@@ -143,7 +143,7 @@ TEST_F(AttentionTest, SoftmaxOfLanes) {
 }
 
 TEST_F(AttentionTest, SoftmaxShowsWhatIsNoNumber) {
-  for (const std::string& variant : available_variants()) {
+  for (const std::string& variant : testable_variants()) {
     force_variant(variant);
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity}) {
       Floats s(2 * kLanes, 1), maximum(kLanes, -kInfinity), sum(kLanes), correction(kLanes);
@@ -159,7 +159,7 @@ TEST_F(AttentionTest, SoftmaxShowsWhatIsNoNumber) {
 }
 
 TEST_F(AttentionTest, MasksBySightAndByVisibility) {
-  for (const std::string& variant : available_variants()) {
+  for (const std::string& variant : testable_variants()) {
     force_variant(variant);
     const int64_t n = 20;
     Floats s = random(n * kLanes);
@@ -179,7 +179,7 @@ TEST_F(AttentionTest, MasksBySightAndByVisibility) {
 }
 
 TEST_F(AttentionTest, MergingTwoHalvesIsTheWhole) {
-  for (const std::string& variant : available_variants()) {
+  for (const std::string& variant : testable_variants()) {
     force_variant(variant);
     const int64_t n = 40, half = 17, channels = 64;
     const Floats scores = random(n * kLanes, 3), v = random(n * channels);
@@ -237,13 +237,25 @@ TEST_F(AttentionTest, PacksRowsOfAnyLayout) {
   }
 }
 
-TEST_F(AttentionTest, ScoresInBf16OfSeveralGroups) {
+// A test for each variant that there may be.
+class AttentionVariants : public AttentionTest, public testing::WithParamInterface<std::string> {
+ protected:
+  void SetUp() override { force_variant(GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(Variants, AttentionVariants, testing::ValuesIn(testable_variants()),
+                         [](const auto& variant) {
+                           std::string name = variant.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+TEST_P(AttentionVariants, ScoresInBf16OfSeveralGroups) {
   if (!has_attention_bf16()) GTEST_SKIP() << "no AVX-512 BF16";
   for (const int64_t channels : {2, 12, 42, 64, 576}) {
     for (const int64_t n : kKeyCounts) {
       for (const int64_t groups : {1, 2, 3}) {
         const int64_t stride = channels + 3, words = channels / 2 * kLanes;
-        Floats keys = random(n * stride), q = random(groups * channels * kLanes);
+        Floats keys = random((n + 15) / 16 * 16 * stride), q = random(groups * channels * kLanes);
         const std::vector<uint16_t> bits = rounded(keys);
         rounded(q);
         std::vector<uint32_t> packed(groups * words);
@@ -256,8 +268,10 @@ TEST_F(AttentionTest, ScoresInBf16OfSeveralGroups) {
           scores_bf16(groups, bits.data(), stride, n, channels, packed.data(), words, accumulate,
                       nullptr, s.get());
           for (int64_t g = 0; g < groups; ++g) {
+            const int64_t at = g * kTileKeys * kLanes, beyond = at + n * kLanes;
             scores_ref(keys.get(), stride, n, channels, &q[g * channels * kLanes], accumulate,
-                       &expected[g * kTileKeys * kLanes]);
+                       &expected[at]);
+            std::copy_n(&s[beyond], (kTileKeys - n) * kLanes, &expected[beyond]);
           }
           expect_near(s, expected, 20 * static_cast<double>(channels + 1) * kRounding,
                       fmt::format("{} channels {} keys {} groups", channels, n, groups));
@@ -267,7 +281,7 @@ TEST_F(AttentionTest, ScoresInBf16OfSeveralGroups) {
   }
 }
 
-TEST_F(AttentionTest, ValuesInBf16OfSeveralGroups) {
+TEST_P(AttentionVariants, ValuesInBf16OfSeveralGroups) {
   if (!has_attention_bf16()) GTEST_SKIP() << "no AVX-512 BF16";
   for (const int64_t channels : {32, 96, 512}) {
     for (const int64_t n : kKeyCounts) {
@@ -348,7 +362,7 @@ struct CodedPages {
 const std::pair<int64_t, int64_t> kRanks[] = {{9, 2}, {33, 7}, {130, 8}, {512, 64}};
 
 // Against the latents that the codes stand for: queries lose what they are documented to lose.
-TEST_F(AttentionTest, ScoresIn8Bits) {
+TEST_P(AttentionVariants, ScoresIn8Bits) {
   for (const auto& [rank, rope] : kRanks) {
     const int64_t width = rank + rope, rows = 13;
     const CodedPages coded(rank, rope, random(kPagesI8 * kPageTokens * width));
@@ -375,7 +389,7 @@ TEST_F(AttentionTest, ScoresIn8Bits) {
   }
 }
 
-TEST_F(AttentionTest, ValuesIn8Bits) {
+TEST_P(AttentionVariants, ValuesIn8Bits) {
   for (const auto& [rank, rope] : kRanks) {
     const int64_t width = rank + rope, groups = 6;
     const CodedPages coded(rank, rope, random(kPagesI8 * kPageTokens * width));

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "kernels/matmul/matmul_kernels.h"
-#include "kernels/matmul/transpose16-inl.h"
+#include "kernels/transpose16.h"
 #include "kernels/variants.h"
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13

@@ -4,7 +4,7 @@
 
 #include "formats/float_formats.h"
 #include "kernels/matmul/matmul_kernels.h"
-#include "kernels/matmul/transpose16-inl.h"
+#include "kernels/transpose16.h"
 #include "kernels/simd.h"
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13

@@ -74,7 +74,7 @@ RowForm row_form(const WeightView& w, int64_t m) {
   const Features& features = current_features();
   if (is_block_format(w.format)) {
     if (m <= kFewRows) return RowForm::kInt8Rows;
-    if (features.amx_bf16) return RowForm::kBF16Panels;
+    if (features.amx) return RowForm::kBF16Panels;
     return features.avx512_vnni ? RowForm::kInt8Panels : RowForm::kF32Panels;
   }
   const bool fp8 = w.format == DType::kF8E4M3;
@@ -83,7 +83,7 @@ RowForm row_form(const WeightView& w, int64_t m) {
     const bool by_matmul = w.format == DType::kF32 || w.format == DType::kBF16;
     return by_matmul ? RowForm::kMatmul : RowForm::kF32Panels;
   }
-  if (m > kManyRows && !fp8 && !features.amx_bf16) return RowForm::kMatmul;
+  if (m > kManyRows && !fp8 && !features.amx) return RowForm::kMatmul;
   if (m > kFewRows) return RowForm::kBF16Panels;
   // One row of float32 times BF16 weights goes at the speed of memory already.
   if (!fp8 && m == 1) return RowForm::kFloat32;
@@ -179,7 +179,7 @@ void gemm_nt_packed(RowForm form, int64_t m, const void* packed, const int32_t* 
     case RowForm::kF32Panels:
       return f32_panel_product(m, static_cast<const F32Panel*>(packed), w, c, ldc);
     case RowForm::kBF16Panels:
-      if (current_features().amx_bf16) {
+      if (current_features().amx) {
         return amx_panel_product(m, static_cast<const BF16Panel*>(packed), w, c, ldc);
       }
       return bf16_panel_product(m, static_cast<const BF16Panel*>(packed), w, c, ldc);

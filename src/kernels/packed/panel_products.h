@@ -11,9 +11,6 @@ void bf16_panel_product(int64_t m, const BF16Panel* x, const WeightView& w, floa
 void f32_panel_product(int64_t m, const F32Panel* x, const WeightView& w, float* c, int64_t ldc);
 /// With AMX tiles.
 void amx_panel_product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64_t ldc);
-/// With tiles in software, for tests where there is no AMX.
-void amx_panel_product_emulated(int64_t m, const BF16Panel* x, const WeightView& w, float* c,
-                                int64_t ldc);
 
 /// gemm_nt_packed for kBF16Rows, W in BF16 or F8_E4M3 (scale blocks of a multiple of 64 columns).
 /// Rows of X are `stride` elements apart, zeros up to a multiple of 64 channels. Needs AVX-512 BF16
