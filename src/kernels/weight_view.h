@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "dsv3/tensor.h"
@@ -44,6 +45,14 @@ struct WeightView {
     return v;
   }
 };
+
+/// Asks for the first bytes of a matrix, at most as many, before they are read: where a stretch of
+/// memory begins, the hardware does not know yet that it will be read on.
+inline void ask_for(const WeightView& w, int64_t bytes) {
+  const auto* from = static_cast<const char*>(w.data);
+  const auto* end = std::min(from + bytes, static_cast<const char*>(w.row(w.rows)));
+  for (; from < end; from += 64) __builtin_prefetch(from);
+}
 
 /// A float32 matrix as a weight.
 inline WeightView f32_view(const float* data, int64_t rows, int64_t cols, int64_t row_stride) {

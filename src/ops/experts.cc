@@ -23,7 +23,7 @@ using kernels::RowForm;
 int64_t tile_rows(int64_t rows, int64_t most_tokens) {
   const int64_t for_all_threads = rows / (4 * thread_pool().size()) / 32 * 32;
   if (most_tokens > kernels::kManyRows) return std::clamp<int64_t>(for_all_threads, 32, 128);
-  if (most_tokens > 8) return 32;
+  if (most_tokens > kernels::kFewRows) return 32;
   return std::clamp<int64_t>(for_all_threads, 32, 512);
 }
 
@@ -40,12 +40,13 @@ struct Job {
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
 };
 
-struct GateUpTask {
+// Output channels [begin, end) of a job.
+struct Task {
   const Job* job;
   int64_t begin, end;
 };
 
-void gate_up(const GateUpTask& task) {
+void gate_up(const Task& task) {
   static thread_local kernels::Scratch scratch;
   const Job& job = *task.job;
   const int64_t m = job.size(), width = task.end - task.begin;
@@ -64,6 +65,15 @@ void gate_up(const GateUpTask& task) {
   }
 }
 
+// y[token] += weight * out[i] for a job's tokens, `width` channels from `begin` on.
+void add_to_tokens(const Job& job, const float* out, int64_t ld, int64_t begin, int64_t width,
+                   Matrix y) {
+  for (int64_t i = 0; i < job.size(); ++i) {
+    const float weight = job.token_weights.empty() ? 1.0f : job.token_weights[i];
+    kernels::axpy(weight, out + i * ld, width, y.row(job.tokens[i]) + begin);
+  }
+}
+
 void down(std::span<const Job> jobs, int64_t begin, int64_t end, Matrix y) {
   static thread_local kernels::Scratch scratch;
   const int64_t width = end - begin;
@@ -71,11 +81,42 @@ void down(std::span<const Job> jobs, int64_t begin, int64_t end, Matrix y) {
   for (const Job& job : jobs) {
     float* out = scratch.get(job.size() * width);
     job.down_in.multiply(job.weights->down_proj.view().slice_rows(begin, end), out, width);
-    for (int64_t i = 0; i < job.size(); ++i) {
-      const float weight = job.token_weights.empty() ? 1.0f : job.token_weights[i];
-      kernels::axpy(weight, out + i * width, width, y.row(job.tokens[i]) + begin);
-    }
+    add_to_tokens(job, out, width, begin, width, y);
   }
+}
+
+// The same for few tokens: products of each job by themselves, in long stretches of memory, then
+// the sums.
+void down_of_few(std::span<const Job> jobs, Matrix y) {
+  static thread_local kernels::Scratch scratch;
+  static thread_local std::vector<Task> tasks;
+  static thread_local std::vector<float*> outs;
+  const int64_t cols = y.cols, n_jobs = static_cast<int64_t>(jobs.size());
+  int64_t rows = 0;
+  for (const Job& job : jobs) rows += job.size();
+  float* out = scratch.get(rows * cols);
+  const int64_t tile = tile_rows(n_jobs * cols, 1);
+  tasks.clear();
+  outs.clear();
+  for (const Job& job : jobs) {
+    for (int64_t c = 0; c < cols; c += tile) tasks.push_back({&job, c, std::min(cols, c + tile)});
+    outs.push_back(out);
+    out += job.size() * cols;
+  }
+  const std::span<const Task> all = tasks;
+  const std::span<float* const> to = outs;
+  thread_pool().parallel_for(static_cast<int64_t>(all.size()), [&](int64_t i) {
+    const auto& [job, begin, end] = all[i];
+    job->down_in.multiply(job->weights->down_proj.view().slice_rows(begin, end),
+                          to[job - jobs.data()] + begin, cols);
+  });
+  constexpr int64_t kChannels = 512;
+  thread_pool().parallel_for((cols + kChannels - 1) / kChannels, [&](int64_t part) {
+    const int64_t begin = part * kChannels, width = std::min(cols - begin, kChannels);
+    for (int64_t t = 0; t < y.rows; ++t) std::fill_n(y.row(t) + begin, width, 0.0f);
+    for (int64_t j = 0; j < n_jobs; ++j)
+      add_to_tokens(jobs[j], to[j] + begin, cols, begin, width, y);
+  });
 }
 
 // Memory of one run, handed out piece by piece at multiples of 64 bytes: first counted, then given.
@@ -206,7 +247,7 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
               const MlpObserver& observer) {
   const bool quantises_hidden = rounds_to_fp8(activations);
   const Inputs inputs(x, jobs, activations, static_cast<bool>(observer));
-  std::vector<GateUpTask> tasks;
+  std::vector<Task> tasks;
   int64_t most_tokens = 0, all_rows = 0;
   for (const Job& job : jobs) {
     most_tokens = std::max(most_tokens, job.size());
@@ -220,9 +261,9 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
     }
   }
   // The largest first, so that no thread is left with one at the end.
-  std::stable_sort(tasks.begin(), tasks.end(), [](const GateUpTask& a, const GateUpTask& b) {
-    return a.job->size() > b.job->size();
-  });
+  const auto size = [](const Task& t) { return t.job->size() * (t.end - t.begin); };
+  std::stable_sort(tasks.begin(), tasks.end(),
+                   [&](const Task& a, const Task& b) { return size(a) > size(b); });
   {
     const profile::Scope scope(profile::Op::kGateUp);
     thread_pool().parallel_for(static_cast<int64_t>(tasks.size()),
@@ -235,6 +276,7 @@ void run_jobs(Matrix x, std::span<Job> jobs, Matrix y, Activations activations,
     }
   }
   const profile::Scope scope(profile::Op::kDown);
+  if (most_tokens <= kernels::kFewRows) return down_of_few(jobs, y);
   const int64_t tile = tile_rows(y.cols, most_tokens);
   thread_pool().parallel_for((y.cols + tile - 1) / tile, [&](int64_t i) {
     down(jobs, i * tile, std::min(y.cols, (i + 1) * tile), y);

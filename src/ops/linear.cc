@@ -66,17 +66,17 @@ void linear(Matrix x, const LinearWeight& w, Matrix y, Activations activations) 
     rows.clear_padding();
     thread_pool().parallel_for(x.rows, [&](int64_t i) { rows.store(i, 0, x.cols, x.row(i)); });
   }
-  // A few tasks a thread, so that none waits long for the last; whole cache lines of output. Many
-  // rows are split too, as far as decoding weights or packing them again for each part costs
-  // little.
-  const bool matmul = form == kernels::RowForm::kMatmul;
+  // A few tasks a thread, so that none waits long for the last; whole cache lines of output. Few
+  // rows wait for memory, which is read fastest in long stretches. Many rows are split too, as far
+  // as decoding weights or packing them again for each part costs little.
+  const bool matmul = form == kernels::RowForm::kMatmul, few = x.rows <= kernels::kFewRows;
   const int64_t least_rows = matmul ? 256 : 512;
   const int64_t parts =
       form == kernels::RowForm::kFloat32 ? 1 : std::max<int64_t>(1, x.rows / least_rows);
   const int64_t part_rows = (x.rows + parts * kernels::kPanelRows - 1) /
                             (parts * kernels::kPanelRows) * kernels::kPanelRows;
   const int64_t wanted = view.rows * (matmul ? parts : 1) / (4 * thread_pool().size());
-  const int64_t tile = std::clamp<int64_t>(wanted / 32 * 32, 32, matmul ? 512 : 128);
+  const int64_t tile = std::clamp<int64_t>(wanted / 32 * 32, 32, matmul || few ? 512 : 128);
   const int64_t tiles = (view.rows + tile - 1) / tile;
   const float* bias = w.bias.defined() ? w.bias.as<float>().data() : nullptr;
   thread_pool().parallel_for(parts * tiles, [&](int64_t task) {

@@ -140,6 +140,7 @@ void rows_dot(int64_t rows, const Int8Rows& a, int64_t i, const WeightView& w, f
   ScaleIndices indices[kCodeVectors];
   for (int v = 0; v < kCodeVectors; ++v) indices[v] = scale_indices(v);
   const auto* end = static_cast<const char*>(w.row(w.rows));
+  ask_for(w, kPrefetchBytes);
   float sums[M];
   for (int64_t n = 0; n < w.rows; ++n) {
     row_dot<Block, M>(x, static_cast<const Block*>(w.row(n)), w.cols, end, indices, sums);

@@ -25,7 +25,7 @@ namespace dsv3::kernels {
 namespace {
 
 // How far ahead of its use a row of weights is asked for.
-constexpr int64_t kPrefetchBytes = 4096;
+constexpr int64_t kPrefetchBytes = 8192;
 
 // The bytes of the bfloat16 that an FP8 code without its sign stands for.
 struct CodeTable {
@@ -106,6 +106,7 @@ void rows_dot(int64_t rows, const uint16_t* x, int64_t stride, const int32_t* in
     const int64_t row = std::min<int64_t>(i, rows - 1);
     from[i] = x + (index != nullptr ? index[row] : row) * stride;
   }
+  ask_for(w, kPrefetchBytes);
   const bool scaled = w.format == DType::kF8E4M3;
   const int64_t segment = scaled ? w.block_cols : w.cols;
   for (int64_t n = 0; n < w.rows; ++n) {
@@ -130,8 +131,8 @@ void rows_dot(int64_t rows, const uint16_t* x, int64_t stride, const int32_t* in
 }
 
 template <class Weights>
-void dot(int64_t m, const uint16_t* x, int64_t stride, const int32_t* index, const WeightView& w,
-         float* c, int64_t ldc) {
+void dot_block(int64_t m, const uint16_t* x, int64_t stride, const int32_t* index,
+               const WeightView& w, float* c, int64_t ldc) {
   for (int64_t i = 0; i < m; i += 4) {
     const int64_t rows = std::min<int64_t>(m - i, 4);
     const uint16_t* from = index != nullptr ? x : x + i * stride;
@@ -143,6 +144,17 @@ void dot(int64_t m, const uint16_t* x, int64_t stride, const int32_t* index, con
     } else {
       rows_dot<Weights, 4>(rows, from, stride, chosen, w, c + i * ldc, ldc);
     }
+  }
+}
+
+// Few rows of W at a time, which all rows of X find in the cache.
+template <class Weights>
+void dot(int64_t m, const uint16_t* x, int64_t stride, const int32_t* index, const WeightView& w,
+         float* c, int64_t ldc) {
+  const int64_t step = m <= 4 ? w.rows : 32;
+  for (int64_t n = 0; n < w.rows; n += step) {
+    dot_block<Weights>(m, x, stride, index, w.slice_rows(n, std::min(w.rows, n + step)), c + n,
+                       ldc);
   }
 }
 

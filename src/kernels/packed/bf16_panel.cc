@@ -156,8 +156,8 @@ BF16Rows bf16_rows(const WeightView& w, int64_t whole_rows, uint16_t* room, floa
   return {room, stride, blocks};
 }
 
-// Into the second-level cache.
-void ask_for(const WeightView& w) {
+// All of them, into the second-level cache.
+void ask_for_rows(const WeightView& w) {
   for (int64_t r = 0; r < w.rows; ++r) {
     const auto* row = static_cast<const char*>(w.row(r));
     for (int64_t i = 0; i < w.cols * 2; i += 64) __builtin_prefetch(row + i, 0, 2);
@@ -177,7 +177,7 @@ void product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64
     const WeightView some = w.slice_rows(n, std::min(w.rows, n + kRows));
     BF16Rows rows = bf16_rows(some, Products::kWholeRows, room, row);
     if (Products::kAsksForRows && rows.data != room) {
-      if (n == 0) ask_for(some);
+      if (n == 0) ask_for_rows(some);
       if (n + 2 * kRows <= w.rows) rows.next = static_cast<const uint16_t*>(w.row(n + kRows));
     }
     for (int64_t i = 0; i < m; i += kPanelRows * Products::kPanels) {

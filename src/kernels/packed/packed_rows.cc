@@ -12,10 +12,6 @@
 namespace dsv3::kernels {
 namespace {
 
-// Up to this many rows their products one by one are faster than a panel, which always computes 16,
-// and than decoding weights to float32.
-constexpr int64_t kFewRows = 8;
-
 int64_t bf16_row_stride(int64_t cols) { return (cols + 63) / 64 * 64; }
 int64_t panel_channels(int64_t cols) { return (cols + kPanelChannels - 1) / kPanelChannels; }
 int64_t panel_rows(int64_t m) { return (m + kPanelRows - 1) / kPanelRows; }

@@ -49,6 +49,9 @@ constexpr bool is_row_major(RowForm form) {
   return form == RowForm::kInt8Rows || form == RowForm::kBF16Rows;
 }
 
+/// Up to this many rows their products one by one are faster than a panel, which always computes
+/// 16, and than decoding weights to float32.
+inline constexpr int64_t kFewRows = 8;
 /// From more rows than this on matmul, which packs weights too, is faster than panels of rows
 /// alone.
 inline constexpr int64_t kManyRows = 64;
