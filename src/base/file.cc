@@ -19,10 +19,22 @@ namespace dsv3 {
 namespace {
 std::string errno_text() { return std::strerror(errno); }
 
-// Where files are mapped: begin and end.
+// Where files are mapped, by begin.
+struct Mapping {
+  const std::byte* end;
+  int fd;
+  bool replaced = false;
+};
 struct Mappings {
   std::mutex mutex;
-  std::map<const std::byte*, const std::byte*> ranges;
+  std::map<const std::byte*, Mapping> by_begin;
+
+  // The one that holds an address, or the map's end.
+  auto find(const void* at) {
+    const auto after = by_begin.upper_bound(static_cast<const std::byte*>(at));
+    if (after == by_begin.begin() || at >= std::prev(after)->second.end) return by_begin.end();
+    return std::prev(after);
+  }
 };
 Mappings& mappings() {
   static Mappings all;
@@ -40,29 +52,26 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   }
   std::shared_ptr<MappedFile> file(new MappedFile);
   file->path_ = path;
+  file->fd_ = fd;
   file->size_ = static_cast<size_t>(info.st_size);
   if (file->size_ > 0) {
     void* p = ::mmap(nullptr, file->size_, PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED) {
-      const std::string why = errno_text();
-      ::close(fd);
-      fail("{}: cannot map {} bytes: {}", path.string(), info.st_size, why);
-    }
+    if (p == MAP_FAILED)
+      fail("{}: cannot map {} bytes: {}", path.string(), info.st_size, errno_text());
     file->data_ = static_cast<const std::byte*>(p);
     const std::lock_guard lock(mappings().mutex);
-    mappings().ranges[file->data_] = file->data_ + file->size_;
+    mappings().by_begin[file->data_] = {file->data_ + file->size_, fd};
   }
-  ::close(fd);
   return file;
 }
 
 MappedFile::~MappedFile() {
-  if (data_ == nullptr) return;
-  {
+  if (data_ != nullptr) {
     const std::lock_guard lock(mappings().mutex);
-    mappings().ranges.erase(data_);
+    mappings().by_begin.erase(data_);
   }
-  ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 void sync_folder(const std::filesystem::path& folder) {
@@ -73,10 +82,29 @@ void sync_folder(const std::filesystem::path& folder) {
 }
 
 bool is_mapped(const void* begin, size_t bytes) {
-  const auto* first = static_cast<const std::byte*>(begin);
   const std::lock_guard lock(mappings().mutex);
-  const auto after = mappings().ranges.upper_bound(first);
-  return after != mappings().ranges.begin() && first + bytes <= std::prev(after)->second;
+  const auto file = mappings().find(begin);
+  return file != mappings().by_begin.end() &&
+         static_cast<const std::byte*>(begin) + bytes <= file->second.end;
+}
+
+std::pair<int, uint64_t> mapped_from(const void* at) {
+  const std::lock_guard lock(mappings().mutex);
+  const auto file = mappings().find(at);
+  if (file == mappings().by_begin.end()) return {-1, 0};
+  return {file->second.fd, static_cast<uint64_t>(static_cast<const std::byte*>(at) - file->first)};
+}
+
+void note_replaced_pages(const void* at) {
+  const std::lock_guard lock(mappings().mutex);
+  const auto file = mappings().find(at);
+  if (file != mappings().by_begin.end()) file->second.replaced = true;
+}
+
+bool has_replaced_pages(const void* at) {
+  const std::lock_guard lock(mappings().mutex);
+  const auto file = mappings().find(at);
+  return file != mappings().by_begin.end() && file->second.replaced;
 }
 
 std::string read_file(const std::filesystem::path& path) {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace dsv3 {
 
@@ -25,12 +26,19 @@ class MappedFile {
  private:
   MappedFile() = default;
   std::filesystem::path path_;
+  int fd_ = -1;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
 
 /// Whether a range of memory lies in a mapped file.
 bool is_mapped(const void* begin, size_t bytes);
+/// The file descriptor and the offset there of what is mapped at an address; {-1, 0} if nothing is.
+std::pair<int, uint64_t> mapped_from(const void* at);
+/// Notes that other memory has taken the place of pages of the file that is mapped at an address.
+void note_replaced_pages(const void* at);
+/// Whether that was noted.
+bool has_replaced_pages(const void* at);
 
 /// The contents of a (text) file; throws Error naming it.
 std::string read_file(const std::filesystem::path& path);

@@ -26,6 +26,26 @@ int64_t usable_memory_bytes() {
   return bytes;
 }
 
+int64_t available_memory_bytes() {
+  // "name: value kB" in /proc/meminfo, "name value" in bytes in memory.stat.
+  const auto value = [](const char* path, const std::string& name) -> int64_t {
+    std::ifstream in(path);
+    std::string key;
+    for (int64_t number = 0; in >> key >> number; in.ignore(64, '\n'))
+      if (key == name) return number;
+    return -1;
+  };
+  int64_t available = value("/proc/meminfo", "MemAvailable:");
+  available = available < 0 ? usable_memory_bytes() / 2 : available * 1024;
+  std::ifstream limit("/sys/fs/cgroup/memory.max"), current("/sys/fs/cgroup/memory.current");
+  if (int64_t most = 0, now = 0; limit >> most && current >> now) {
+    const char* stat = "/sys/fs/cgroup/memory.stat";
+    const int64_t files = value(stat, "active_file") + value(stat, "inactive_file");
+    available = std::min(available, most - now + std::max<int64_t>(files, 0));
+  }
+  return available;
+}
+
 int64_t peak_resident_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -33,7 +53,8 @@ int64_t peak_resident_bytes() {
 }
 
 void release_mapped(const void* begin, size_t bytes) {
-  if (!is_mapped(begin, bytes)) return;
+  // What has replaced pages of the file is not read again from there.
+  if (!is_mapped(begin, bytes) || has_replaced_pages(begin)) return;
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const auto first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
   const auto last = (reinterpret_cast<uintptr_t>(begin) + bytes) / page * page;

@@ -7,6 +7,8 @@ namespace dsv3 {
 
 /// Bytes of memory that this process may use: the machine's, or less if a control group says so.
 int64_t usable_memory_bytes();
+/// Bytes that can be taken without pushing out more than what the page cache holds.
+int64_t available_memory_bytes();
 /// Largest resident set of this process so far, bytes.
 int64_t peak_resident_bytes();
 

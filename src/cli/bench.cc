@@ -261,6 +261,7 @@ void add_bench_command(CLI::App& app, Action& action) {
   command->add_flag("--profile", options->profile,
                     "time of each operator, in one more repetition of each test");
   command->add_flag("--no-limits", options->no_limits, "do not measure the machine");
+  options->engine.huge_pages = "on";
   add_engine_options(*command, options->engine);
   add_cache_options(*command, options->engine);
   // Here a list; and caches are as large as the test.

@@ -41,6 +41,8 @@ LoadOptions EngineOptions::load_options() const {
   if (fp8_activations == "dynamic") load.fp8_activations = Fp8Mode::kDynamic;
   load.deterministic = deterministic;
   load.lock_memory = mlock;
+  if (huge_pages == "on") load.huge_pages = HugePages::kOn;
+  if (huge_pages == "auto" && runs_long) load.huge_pages = HugePages::kIfQuick;
   const bool rounds = !precise && !deterministic && load.fp8_activations == Fp8Mode::kWeightOnly;
   load.precision = rounds ? Precision::kFast : Precision::kFloat32;
   return load;
@@ -106,6 +108,9 @@ void add_engine_options(CLI::App& command, EngineOptions& options, bool precise)
       ->group(kGroup);
   command.add_flag("--mlock", options.mlock, "keep the weights in memory, whoever else wants it")
       ->group(kGroup);
+  add_choice(command, "--huge-pages", options.huge_pages, {"auto", "on", "off"},
+             "copy the weights from the file's pages to huge ones, which takes a moment and makes "
+             "reading them faster; auto: bench, and chat if it is quick");
 }
 
 void add_cache_type_option(CLI::App& command, EngineOptions& options) {

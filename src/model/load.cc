@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/huge_pages.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
@@ -209,10 +210,9 @@ void stream_from_disk(LoadedModel& model) {
   };
 }
 
-// Reads the mapped weights now, by all threads, rather than page by page when they are first used.
-void page_in(LoadedModel& model, Head head, bool mtp, bool lock) {
-  constexpr size_t kPiece = size_t{64} << 20;
-  std::vector<std::pair<const std::byte*, size_t>> pieces;
+// Where the matrices of weights are.
+std::vector<MemoryRange> weight_ranges(LoadedModel& model, Head head, bool mtp) {
+  std::vector<MemoryRange> ranges;
   for (const TensorSlot& slot : enumerate_tensors(model.config, head, mtp, model.weights)) {
     std::vector<const Tensor*> held = {slot.tensor};
     if (slot.kv_up != nullptr) {
@@ -221,10 +221,19 @@ void page_in(LoadedModel& model, Head head, bool mtp, bool lock) {
     for (const Tensor* t : held) {
       if (!t->defined()) continue;
       const auto* begin = static_cast<const std::byte*>(t->raw());
-      for (size_t at = 0; at < t->bytes(); at += kPiece) {
-        pieces.emplace_back(begin + at, std::min(kPiece, t->bytes() - at));
-      }
+      ranges.emplace_back(begin, begin + t->bytes());
     }
+  }
+  return ranges;
+}
+
+// Reads the mapped weights now, by all threads, rather than page by page when they are first used.
+void page_in(const std::vector<MemoryRange>& ranges, bool lock) {
+  constexpr int64_t kPiece = int64_t{64} << 20;
+  std::vector<std::pair<const std::byte*, size_t>> pieces;
+  for (const auto& [begin, end] : ranges) {
+    for (int64_t at = 0; at < end - begin; at += kPiece)
+      pieces.emplace_back(begin + at, std::min(kPiece, end - begin - at));
   }
   std::atomic<int64_t> done = 0;
   std::mutex reporting;
@@ -238,6 +247,18 @@ void page_in(LoadedModel& model, Head head, bool mtp, bool lock) {
     std::lock_guard guard(reporting);
     report_progress("reading", n, total);
   });
+}
+
+// Reads the weights into memory.
+void bring_into_memory(LoadedModel& model, Head head, const LoadOptions& options) {
+  const auto ranges = weight_ranges(model, head, options.load_mtp);
+  if (options.huge_pages != HugePages::kOff) {
+    const bool patient = options.huge_pages == HugePages::kOn;
+    move_to_huge_pages(ranges, options.lock_memory, patient, [](int64_t done, int64_t total) {
+      report_progress("reading", done, total);
+    });
+  }
+  page_in(ranges, options.lock_memory);
 }
 
 void update_config(DeepseekV3Config& config, WeightDType dtype) {
@@ -286,7 +307,7 @@ std::shared_ptr<const LoadedModel> load_pretrained(const std::filesystem::path& 
          path.string(), checkpoint.total_bytes(), usable_memory_bytes());
   }
   if (fits) {
-    page_in(*model, head, mtp, options.lock_memory);
+    bring_into_memory(*model, head, options);
   } else if (options.dtype == WeightDType::kAsStored) {
     stream_from_disk(*model);
   }

@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "kernels/packed/packed_rows.h"
+#include "kernels/scratch.h"
 #include "ops/mla_parts.h"
 
 namespace dsv3::ops {
@@ -14,6 +16,19 @@ void mla_attention_absorbed(const MlaShape& shape, Matrix q, const LatentUpProje
 void mla_attention_expanded(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
                             std::span<const MlaSequence> sequences, Matrix out) {
   expanded_attention(shape, q, up, sequences, out);
+}
+
+void head_product(bool fast, int64_t m, const kernels::ActivationRows& a,
+                  const kernels::WeightView& w, float* c, int64_t ldc) {
+  if (!fast || m > kernels::kFewRows || !is_block_format(w.format))
+    return kernels::gemm_nt(m, a, w, c, ldc);
+  constexpr auto kForm = kernels::RowForm::kInt8Rows;
+  static thread_local kernels::Scratch scratch;
+  void* packed = scratch.get_bytes(kernels::packed_bytes(kForm, m, w.cols));
+  kernels::clear_padding(kForm, m, w.cols, packed);
+  for (int64_t i = 0; i < m; ++i)
+    kernels::pack_channels(kForm, w.cols, i, 0, w.cols, a.data + i * a.stride, packed);
+  kernels::gemm_nt_packed(kForm, m, packed, nullptr, w, c, ldc);
 }
 
 bool absorbed_is_cheaper(const MlaShape& shape, int64_t n_queries, int64_t n_keys) {

@@ -17,7 +17,8 @@ struct MlaShape {
   int64_t kv_lora_rank = 0;
   float softmax_scale = 1;
   /// Everything in float32. Otherwise caches of BF16 and I8 are computed in bf16 and 8 bits where
-  /// the processor does so (docs/NUMERICS.md); F32 caches are always computed in float32.
+  /// the processor does so (docs/NUMERICS.md); F32 caches are always computed in float32. And what
+  /// weights in block formats are multiplied with is rounded to 8 bits for few queries.
   bool precise = false;
 
   int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }

@@ -106,11 +106,16 @@ inline void finish_attentions(float* scores, int64_t n, float maximum, float sum
   for (int64_t j = 0; j < n; ++j) scores[j] = sum == 0 ? 0.0f : std::exp(scores[j] - maximum) / sum;
 }
 
+/// C[i, n] = sum_k A[i, k] * W[n, k]. `fast`: few rows of A are rounded to 8 bits if W is in a
+/// block format, as in products with other weights.
+void head_product(bool fast, int64_t m, const kernels::ActivationRows& a,
+                  const kernels::WeightView& w, float* c, int64_t ldc);
+
 /// The weights of one head.
 class HeadUpProjection {
  public:
   HeadUpProjection(const MlaShape& shape, const LatentUpProjection& up, int64_t head)
-      : nope_(shape.qk_nope_head_dim), split_(up.is_split()) {
+      : nope_(shape.qk_nope_head_dim), split_(up.is_split()), fast_(!shape.precise) {
     const int64_t rank = shape.kv_lora_rank, v_dim = shape.v_head_dim;
     if (split_) {
       w_uk_ = up.k_b_proj.view().slice_rows(head * rank, (head + 1) * rank);
@@ -126,14 +131,14 @@ class HeadUpProjection {
   /// Queries [m, qk_nope_head_dim] taken into the latent space: out [m, kv_lora_rank].
   void absorb(int64_t m, const kernels::ActivationRows& q_nope, float* out, int64_t ldc) const {
     if (split_) {
-      kernels::gemm_nt(m, q_nope, w_uk_, out, ldc);
+      head_product(fast_, m, q_nope, w_uk_, out, ldc);
     } else {
       kernels::gemm_nn(m, q_nope, w_uk_, out, ldc, false);
     }
   }
   /// Weighted sums of latents [m, kv_lora_rank] to values: out [m, v_head_dim].
   void values(int64_t m, const kernels::ActivationRows& latents, float* out, int64_t ldc) const {
-    kernels::gemm_nt(m, latents, w_uv_, out, ldc);
+    head_product(fast_, m, latents, w_uv_, out, ldc);
   }
   /// Latents [m, kv_lora_rank] to k_nope and v beside each other: out [m, kv_head_rows].
   void expand(int64_t m, const kernels::ActivationRows& latents, float* out, int64_t ldc) const {
@@ -162,7 +167,7 @@ class HeadUpProjection {
 
  private:
   int64_t nope_;
-  bool split_;
+  bool split_, fast_;
   kernels::WeightView w_uk_, w_uv_, both_;
 };
 

@@ -294,18 +294,28 @@ HWY_INLINE void strip_nn(const ActivationRows& a, int64_t i, const WeightView& w
   for (int p = 0; p < M; ++p) tail_nn(a, i + p, w, n, c, ldc, accumulate);
 }
 
+void gemm_nn_f32(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc,
+                 bool accumulate) {
+  int64_t i = 0;
+  for (; i + kTileM <= m; i += kTileM) strip_nn<kTileM>(a, i, w, c, ldc, accumulate);
+  for (; i < m; ++i) strip_nn<1>(a, i, w, c, ldc, accumulate);
+}
+
 void gemm_nn_impl(int64_t m, const ActivationRows& a, const WeightView& w, float* c, int64_t ldc,
                   bool accumulate) {
+  if (w.format == DType::kF32 || w.rows == 0) return gemm_nn_f32(m, a, w, c, ldc, accumulate);
+  // Decoded rows stay in the nearest cache for the few rows of A that decoding has; with many, C
+  // would go through the caches for each of these blocks.
   static thread_local Scratch scratch;
-  WeightView f32 = w;
-  if (w.format != DType::kF32) {
-    float* decoded = scratch.get(w.rows * w.cols);
-    decode_impl(w, decoded, w.cols);
-    f32 = f32_view(decoded, w.rows, w.cols, w.cols);
+  const int64_t rows = m <= kTileM ? kDecodeRows : w.rows;
+  float* decoded = scratch.get(rows * w.cols);
+  for (int64_t k = 0; k < w.rows; k += rows) {
+    const WeightView some = w.slice_rows(k, std::min(w.rows, k + rows));
+    decode_impl(some, decoded, w.cols);
+    const ActivationRows columns{a.data + k, a.stride, a.rows};
+    gemm_nn_f32(m, columns, f32_view(decoded, some.rows, w.cols, w.cols), c, ldc,
+                accumulate || k > 0);
   }
-  int64_t i = 0;
-  for (; i + kTileM <= m; i += kTileM) strip_nn<kTileM>(a, i, f32, c, ldc, accumulate);
-  for (; i < m; ++i) strip_nn<1>(a, i, f32, c, ldc, accumulate);
 }
 
 }  // namespace HWY_NAMESPACE
