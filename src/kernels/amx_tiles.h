@@ -25,7 +25,7 @@ enum class TileNumbers : uint8_t {
   kUnsignedInt8,  ///< A uint8, B int8, sums in int32
 };
 
-/// The registers in software, for tests on processors that have none (variant "amx-emulated").
+/// The registers in software, for tests on processors that have none (variant "amx_emulated").
 class EmulatedTiles {
  public:
   template <int t>
@@ -80,24 +80,10 @@ class EmulatedTiles {
 
 #if defined(__x86_64__)
 
-/// The registers of the processor, from construction to destruction. Assembly rather than
-/// intrinsics: GCC's do not tell the compiler what memory they read, and need literal numbers.
+/// The registers of the processor, within a TileSession. Assembly rather than intrinsics: GCC's do
+/// not tell the compiler what memory they read, and need literal numbers.
 class HardwareTiles {
  public:
-  HardwareTiles() {
-    struct alignas(64) Config {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    };
-    static_assert(sizeof(Config) == 64);
-    static constexpr Config kConfig;
-    asm volatile("ldtilecfg %0" : : "m"(kConfig));
-  }
-  HardwareTiles(const HardwareTiles&) = delete;
-  HardwareTiles& operator=(const HardwareTiles&) = delete;
-  ~HardwareTiles() { asm volatile("tilerelease"); }
-
   template <int t>
   void zero() {
     asm volatile("tilezero %%tmm%c0" : : "i"(t));
@@ -215,9 +201,38 @@ void tile_product(Tiles& tiles, int64_t blocks, int64_t panels, int64_t steps, c
   }
 }
 
-/// f(tiles) with the registers of the variant in use, which is one with AMX (Features).
+/// Sets the processor's registers up for this thread, and gives them back, which takes as long as
+/// some products. Does nothing for variants without AMX.
+class TileSession {
+ public:
+  TileSession() {
+#if defined(__x86_64__)
+    struct alignas(64) Config {
+      uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+      uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+    };
+    static_assert(sizeof(Config) == 64);
+    static constexpr Config kConfig;
+    if (active_) asm volatile("ldtilecfg %0" : : "m"(kConfig));
+#endif
+  }
+  TileSession(const TileSession&) = delete;
+  TileSession& operator=(const TileSession&) = delete;
+  ~TileSession() {
+#if defined(__x86_64__)
+    if (active_) asm volatile("tilerelease");
+#endif
+  }
+
+ private:
+  const bool active_ = current_features().amx && !current_features().amx_emulated;
+};
+
+/// f(tiles) with the registers of the variant in use, which is one with AMX (Features), within a
+/// TileSession of the caller.
 template <class F>
-void with_tiles(F&& f) {
+void in_tile_session(F&& f) {
   if (current_features().amx_emulated) {
     EmulatedTiles tiles;
     f(tiles);
@@ -225,6 +240,12 @@ void with_tiles(F&& f) {
     HardwareTiles tiles;
     f(tiles);
   }
+}
+/// The same in a session of its own.
+template <class F>
+void with_tiles(F&& f) {
+  const TileSession session;
+  in_tile_session(f);
 }
 
 }  // namespace dsv3::kernels

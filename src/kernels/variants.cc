@@ -26,7 +26,7 @@ struct Variant {
 
 #if HWY_ARCH_X86
 constexpr Variant kVariants[] = {{"amx", HWY_AVX3 | HWY_AVX3_DL},
-                                 {"amx-emulated", HWY_AVX3 | HWY_AVX3_DL},
+                                 {"amx_emulated", HWY_AVX3 | HWY_AVX3_DL},
                                  {"avx512", HWY_AVX3 | HWY_AVX3_DL},
                                  {"avx2", HWY_AVX2},
                                  {"sse4", HWY_SSE4},
@@ -71,11 +71,11 @@ struct Processor {
     const std::string name = v.name;
     const bool amx_needs = avx512_bf16 && (targets & HWY_AVX3_DL) != 0;
     if (name == "amx" && !(amx && amx_needs)) return false;
-    if (name == "amx-emulated" && (amx || !amx_needs)) return false;
+    if (name == "amx_emulated" && (amx || !amx_needs)) return false;
     return (targets & v.targets) != 0;
   }
   Features features(const std::string& variant) const {
-    const bool emulated = variant == "amx-emulated", tiles = emulated || variant == "amx";
+    const bool emulated = variant == "amx_emulated", tiles = emulated || variant == "amx";
     const bool avx512 = tiles || variant == "avx512";
     return {.avx512_vnni = avx512 && (targets & HWY_AVX3_DL) != 0,
             .avx512_bf16 = avx512 && avx512_bf16,
@@ -111,7 +111,7 @@ std::vector<std::string> testable_variants() {
 
 std::vector<std::string> available_variants() {
   std::vector<std::string> names = testable_variants();
-  std::erase(names, "amx-emulated");
+  std::erase(names, "amx_emulated");
   return names;
 }
 

@@ -9,7 +9,7 @@ namespace dsv3::kernels {
 /// "avx2", "sse4", "neon", "scalar". "amx" is "avx512" and AMX; "avx512" uses VNNI and BF16 where
 /// the processor has them; "scalar" is plain C++, the references where there are some.
 std::vector<std::string> available_variants();
-/// The same for tests: also "amx-emulated", AMX's tiles in software (amx_tiles.h), slow, where
+/// The same for tests: also "amx_emulated", AMX's tiles in software (amx_tiles.h), slow, where
 /// there are none but all else that "amx" needs.
 std::vector<std::string> testable_variants();
 /// Makes all kernels use one of these variants. "": what the environment variable DSV3_ISA names,

@@ -243,11 +243,7 @@ class AttentionVariants : public AttentionTest, public testing::WithParamInterfa
   void SetUp() override { force_variant(GetParam()); }
 };
 INSTANTIATE_TEST_SUITE_P(Variants, AttentionVariants, testing::ValuesIn(testable_variants()),
-                         [](const auto& variant) {
-                           std::string name = variant.param;
-                           std::erase(name, '-');
-                           return name;
-                         });
+                         [](const auto& variant) { return variant.param; });
 
 TEST_P(AttentionVariants, ScoresInBf16OfSeveralGroups) {
   if (!has_attention_bf16()) GTEST_SKIP() << "no AVX-512 BF16";

@@ -15,14 +15,16 @@
 
 #include <algorithm>
 
+#include "kernels/amx_tiles.h"
 #include "kernels/matmul/matmul_kernels.h"
 #include "kernels/scratch.h"
 
 namespace dsv3::kernels {
 namespace {
 
-// Tiles whose A is packed together: with 14 rows and 256 steps each, two thirds of a megabyte.
+// Tiles, and rows in them, whose A is packed together: with 256 steps two thirds of a megabyte.
 constexpr int64_t kBlockTiles = 48;
+constexpr int64_t kBlockRows = kBlockTiles * kMaxVectorTileRows;
 // Panels of B that are packed together.
 constexpr int64_t kGroupPanels = 4;
 // Float32 panels are read from where they lie, rather than packed first, if so few tiles use one,
@@ -53,10 +55,11 @@ class Product {
     const int64_t block_k = kernels_.block_steps * kernels_.step_k;
     // Likewise blocks of k, of whole vectors of the packing.
     const int64_t some_k = divide_up(divide_up(k_, divide_up(k_, block_k)), 32) * 32;
-    const int64_t steps = divide_up(std::min(some_k, k_), kernels_.step_k);
-    const int64_t block_tiles = std::min(tiles_, kBlockTiles);
+    const int64_t steps = steps_of(std::min(some_k, k_));
+    const int64_t block_tiles = std::min({tiles_, kBlockTiles, kBlockRows / kernels_.tile_rows});
     b_words_ = steps * panel_lanes_ + kPackSlack;
     const int64_t a_words = block_tiles * (kernels_.tile_rows * steps + kPackSlack);
+    const TileSession session;
     static thread_local Scratch scratch;
     packed_b_ = scratch.get(kGroupPanels * b_words_ + a_words);
     packed_a_ = packed_b_ + kGroupPanels * b_words_;
@@ -69,11 +72,17 @@ class Product {
   }
 
  private:
-  int64_t row(int64_t tile) const { return tile * m_ / tiles_; }
+  int64_t row(int64_t tile) const {
+    return kernels_.amx ? std::min(m_, tile * kernels_.tile_rows) : tile * m_ / tiles_;
+  }
+  int64_t steps_of(int64_t count) const {
+    const int64_t steps = divide_up(count, kernels_.step_k);
+    return kernels_.amx ? divide_up(steps, 16) * 16 : steps;
+  }
 
   // Tiles `begin` to `end`, the products of `count` k from `k` on.
   void block(int64_t begin, int64_t end, int64_t k, int64_t count, bool add) {
-    const int64_t steps = divide_up(count, kernels_.step_k);
+    const int64_t steps = steps_of(count);
     Panel a[kBlockTiles], b[kGroupPanels];
     int64_t lanes[kBlockTiles];
     const bool a_in_memory = is_in_memory(a_, count, divide_up(n_, panel_lanes_));
@@ -82,9 +91,10 @@ class Product {
       a[t - begin] =
           a_in_memory ? in_memory(a_, row(t), k)
                       : Panel{packed_a_ + (row(t) - row(begin)) * steps + (t - begin) * kPackSlack,
-                              lanes[t - begin]};
+                              kernels_.amx ? steps : lanes[t - begin]};
     }
-    if (!a_in_memory) pack(a_, row(begin), end - begin, lanes, k, count, a);
+    const MatmulKernels::Pack pack_a = kernels_.pack_a != nullptr ? kernels_.pack_a : kernels_.pack;
+    if (!a_in_memory) pack(pack_a, a_, row(begin), end - begin, lanes, k, count, a);
     for (int64_t j = 0; j < n_; j += kGroupPanels * panel_lanes_) {
       const int64_t panels = panels_of_b(j, k, count, end - begin, b);
       for (int64_t p = 0; p < panels; ++p) {
@@ -118,21 +128,23 @@ class Product {
     const int64_t whole =
         is_in_memory(b_, count, uses) ? panels - (lanes[panels - 1] % kernels_.lanes != 0) : 0;
     for (int64_t p = 0; p < whole; ++p) b[p] = in_memory(b_, j + p * panel_lanes_, k);
-    pack(b_, j + whole * panel_lanes_, panels - whole, lanes + whole, k, count, b + whole);
+    pack(kernels_.pack, b_, j + whole * panel_lanes_, panels - whole, lanes + whole, k, count,
+         b + whole);
     return panels;
   }
 
   // Packs panels side by side, into memory of ours. Where a row of memory is a part of each, a few
   // rows go at a time into all of them: reading whole rows is what the caches are good at.
-  void pack(const PanelSource& x, int64_t lane, int64_t panels, const int64_t* lanes, int64_t k,
-            int64_t count, const Panel* to) const {
+  void pack(MatmulKernels::Pack pack_panel, const PanelSource& x, int64_t lane, int64_t panels,
+            const int64_t* lanes, int64_t k, int64_t count, const Panel* to) const {
     const int64_t some = x.lanes_are_rows ? count : kPackedRowsAtATime;
     for (int64_t q = 0; q < count; q += some) {
       int64_t first = lane;
+      const int64_t step = q / kernels_.step_k;
       for (int64_t p = 0; p < panels; ++p) {
-        kernels_.pack(x, first, static_cast<int>(lanes[p]), k + q, std::min(some, count - q),
-                      to[p].step_words,
-                      const_cast<float*>(to[p].data) + q / kernels_.step_k * to[p].step_words);
+        const int64_t at = pack_panel == kernels_.pack_a ? step : step * to[p].step_words;
+        pack_panel(x, first, static_cast<int>(lanes[p]), k + q, std::min(some, count - q),
+                   to[p].step_words, const_cast<float*>(to[p].data) + at);
         first += lanes[p];
       }
     }

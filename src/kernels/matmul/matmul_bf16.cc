@@ -8,10 +8,6 @@
 #include "kernels/transpose16.h"
 #include "kernels/variants.h"
 
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-// GCC 12 finds what its own intrinsics leave undefined on purpose (its bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -157,8 +153,10 @@ void pack_columns(const PanelSource& x, int64_t lane, int lanes, int64_t k, int6
   }
 }
 
-void pack(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
-          int64_t step_words, float* out) {
+}  // namespace
+
+void pack_bf16(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
+               int64_t step_words, float* out) {
   const bool bf16 = x.matrix.bf16;
   if (x.lanes_are_rows && x.matrix.row_scale == nullptr) {
     const auto run = bf16 ? pack_rows<true, false> : pack_rows<false, false>;
@@ -174,6 +172,8 @@ void pack(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t coun
     run(x, lane, lanes, k, count, step_words, out);
   }
 }
+
+namespace {
 
 template <int M, int N>
 void tile(int64_t steps, const float* a, int64_t a_step, const float* b, int64_t b_step, bool add,
@@ -213,16 +213,18 @@ template <int... I>
 constexpr MatmulKernels make_kernels(std::integer_sequence<int, I...>) {
   return {.step_k = 2,
           .lanes = kLanes,
-          .tile_rows = kMaxTileRows,
+          .tile_rows = kMaxVectorTileRows,
           .block_steps = 256,
-          .pack = pack,
+          .pack = pack_bf16,
           .tiles = {{tile<I + 1, 1>...}, {tile<I + 1, 2>...}}};
 }
-constexpr MatmulKernels kKernels = make_kernels(std::make_integer_sequence<int, kMaxTileRows>());
+constexpr MatmulKernels kKernels =
+    make_kernels(std::make_integer_sequence<int, kMaxVectorTileRows>());
 
 }  // namespace
 
 const MatmulKernels* bf16_matmul_kernels() {
+  if (current_features().amx) return &amx_matmul_kernels();
   return current_features().avx512_bf16 ? &kKernels : nullptr;
 }
 

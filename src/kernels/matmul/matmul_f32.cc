@@ -4,8 +4,8 @@
 
 #include "formats/float_formats.h"
 #include "kernels/matmul/matmul_kernels.h"
-#include "kernels/transpose16.h"
 #include "kernels/simd.h"
+#include "kernels/transpose16.h"
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
 // GCC 12 finds what its own intrinsics leave undefined on purpose (its bug 105593).
@@ -33,7 +33,7 @@ constexpr int kTileRows = (HWY_TARGET == HWY_AVX3)   ? 14
                           : (HWY_TARGET == HWY_NEON) ? 12
                           : (HWY_TARGET == HWY_AVX2) ? 6
                                                      : 4;
-static_assert(kTileRows <= kMaxTileRows);
+static_assert(kTileRows <= kMaxVectorTileRows);
 
 // Numbers of a row as float32, times a factor, rounded to bfloat16 if so wanted. kPlain: rows lie
 // one after the other and are not scaled.

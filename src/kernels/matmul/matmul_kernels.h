@@ -40,7 +40,8 @@ struct PanelSource {
 
 /// Words that packing may write beyond a panel's last.
 inline constexpr int64_t kPackSlack = 16;
-inline constexpr int kMaxTileRows = 14;
+inline constexpr int kMaxVectorTileRows = 14;  ///< where sums are vectors
+inline constexpr int kMaxTileRows = 32;
 inline constexpr int kMaxTileVectors = 2;
 
 /// The inner loops of one instruction set.
@@ -58,12 +59,20 @@ struct MatmulKernels {
   int lanes;            ///< floats in a vector
   int tile_rows;        ///< of the largest tile
   int64_t block_steps;  ///< of k that are added up in registers
+  /// AMX: panels of A are [lane][step] and `a_step_words` the words of a lane; steps are filled up
+  /// with zeros to a multiple of 16, lanes of A with anything; smaller tiles gain nothing.
+  bool amx = false;
   Pack pack;
+  Pack pack_a = nullptr;                      ///< of panels of A; null: as `pack`
   Tile tiles[kMaxTileVectors][kMaxTileRows];  ///< [vectors - 1][rows - 1]
 };
 
 const MatmulKernels& f32_matmul_kernels();
 /// Null where there are no instructions for products of bfloat16.
 const MatmulKernels* bf16_matmul_kernels();
+/// Their `pack`, and the kernels with AMX's tiles, which go by it. For processors that have them.
+void pack_bf16(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,
+               int64_t step_words, float* out);
+const MatmulKernels& amx_matmul_kernels();
 
 }  // namespace dsv3::kernels

@@ -123,11 +123,7 @@ class PackedProducts : public testing::TestWithParam<std::string> {
   std::mt19937 random_{11};
 };
 INSTANTIATE_TEST_SUITE_P(Variants, PackedProducts, testing::ValuesIn(testable_variants()),
-                         [](const auto& variant) {
-                           std::string name = variant.param;
-                           std::erase(name, '-');
-                           return name;
-                         });
+                         [](const auto& variant) { return variant.param; });
 
 TEST_P(PackedProducts, BlockFormats) {
   for (const formats::BlockFormat& format : formats::block_formats()) {
