@@ -61,11 +61,20 @@ bool has_avx512_bf16() {
 #endif
 }
 
+bool made_by_intel() {
+#if defined(__x86_64__)
+  return __builtin_cpu_is("intel") != 0;
+#else
+  return false;
+#endif
+}
+
 // What the processor has, without the effect of an earlier force_variant.
 struct Processor {
   int64_t targets = hwy::SupportedTargets();
   bool amx = has_amx();
   bool avx512_bf16 = has_avx512_bf16();
+  bool is_intel = made_by_intel();
 
   bool runs(const Variant& v) const {
     const std::string name = v.name;
@@ -79,6 +88,7 @@ struct Processor {
     const bool avx512 = tiles || variant == "avx512";
     return {.avx512_vnni = avx512 && (targets & HWY_AVX3_DL) != 0,
             .avx512_bf16 = avx512 && avx512_bf16,
+            .fast_bf16 = tiles || (avx512 && avx512_bf16 && !is_intel),
             .amx = tiles,
             .amx_emulated = emulated};
   }

@@ -39,7 +39,7 @@ PackedRows PackedRows::row_range(int64_t begin, int64_t end) const {
 
 void PackedRows::multiply(const kernels::WeightView& w, float* c, int64_t ldc) const {
   if (form_ == kernels::RowForm::kMatmul) {
-    const bool bf16 = w.format == DType::kBF16 && kernels::current_features().avx512_bf16;
+    const bool bf16 = w.format == DType::kBF16 && kernels::current_features().fast_bf16;
     return kernels::matmul(
         bf16 ? kernels::MatmulPrecision::kBFloat16 : kernels::MatmulPrecision::kFloat32, m_, w.rows,
         w.cols, {.data = plain_.data, .stride = plain_.stride, .rows = plain_.rows},

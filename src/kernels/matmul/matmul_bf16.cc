@@ -225,7 +225,7 @@ constexpr MatmulKernels kKernels =
 
 const MatmulKernels* bf16_matmul_kernels() {
   if (current_features().amx) return &amx_matmul_kernels();
-  return current_features().avx512_bf16 ? &kKernels : nullptr;
+  return current_features().fast_bf16 ? &kKernels : nullptr;
 }
 
 #else

@@ -68,7 +68,7 @@ struct MatmulKernels {
 };
 
 const MatmulKernels& f32_matmul_kernels();
-/// Null where there are no instructions for products of bfloat16.
+/// Null where there are no instructions for products of bfloat16 that are faster than float32's.
 const MatmulKernels* bf16_matmul_kernels();
 /// Their `pack`, and the kernels with AMX's tiles, which go by it. For processors that have them.
 void pack_bf16(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t count,

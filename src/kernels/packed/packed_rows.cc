@@ -74,7 +74,8 @@ RowForm row_form(const WeightView& w, int64_t m) {
     return features.avx512_vnni ? RowForm::kInt8Panels : RowForm::kF32Panels;
   }
   const bool fp8 = w.format == DType::kF8E4M3;
-  if (!features.avx512_bf16 || (w.format != DType::kBF16 && !fp8)) {
+  const bool bf16 = m <= kFewRows ? features.avx512_bf16 : features.fast_bf16;
+  if (!bf16 || (w.format != DType::kBF16 && !fp8)) {
     if (m <= kFewRows) return RowForm::kFloat32;
     const bool by_matmul = w.format == DType::kF32 || w.format == DType::kBF16;
     return by_matmul ? RowForm::kMatmul : RowForm::kF32Panels;
