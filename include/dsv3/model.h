@@ -49,7 +49,7 @@ enum class Precision : uint8_t {
 /// system has no such pages.
 enum class HugePages : uint8_t {
   kOff,
-  kIfQuick,  ///< given up if it turns out to take long: usual are 0.1 to 0.2 s for a gigabyte
+  kIfQuick,  ///< given up if it turns out to take long: usual is 0.1 s for a gigabyte
   kOn,
 };
 

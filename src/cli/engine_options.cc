@@ -110,7 +110,7 @@ void add_engine_options(CLI::App& command, EngineOptions& options, bool precise)
       ->group(kGroup);
   add_choice(command, "--huge-pages", options.huge_pages, {"auto", "on", "off"},
              "copy the weights from the file's pages to huge ones, which takes a moment and makes "
-             "reading them faster; auto: bench, and chat if it is quick");
+             "reading them faster; auto: in chat, if it is quick");
 }
 
 void add_cache_type_option(CLI::App& command, EngineOptions& options) {
