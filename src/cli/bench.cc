@@ -28,25 +28,6 @@ using benchmark::Case;
 using benchmark::Limits;
 using benchmark::Measurement;
 
-constexpr const char* kExamples = R"(
-Every combination of -p or -n with -d, -b and -t is a test, named as llama-bench names it: pp512
-reads a prompt of 512 tokens, tg64 decodes 64 tokens one after the other, "@ d4096" says that 4096
-tokens are in the cache already, "x8" that 8 sequences are decoded together (tokens/s of all).
-Tokens are random and nothing is sampled. A test runs once before it is timed; its speed is the
-median of the repetitions. Lists: 128,512 or 0-4096+1024 or 1-8*2; 0 leaves -p or -n out.
-
-GB/s is what a test must read at least: weights (of experts those that were really chosen) and
-caches. TFLOP/s counts what it must calculate. The shares are of the speeds measured just before:
-memory read by as many threads, and the fastest arithmetic for the type of the weights.
-docs/PERFORMANCE.md has more.
-
-Examples:
-  dsv3 bench -m models/stories -p 128 -n 32
-  dsv3 bench -m model.gguf -p 128,512 -n 64 -d 0,4096 -b 1,8 -t 1,2 -r 5
-  dsv3 bench -m model.gguf -p 0 -n 64 --profile
-  dsv3 bench -m a.gguf -m b.gguf -o json > results.json
-  dsv3 bench --random ~/models/DeepSeek-V3/config.json --type Q4_K_M -n 8)";
-
 struct BenchOptions {
   std::vector<fs::path> models, random;
   std::string type = "Q8_0";
@@ -269,7 +250,24 @@ void add_bench_command(CLI::App& app, Action& action) {
   command->remove_option(command->get_option("--context"));
   list("-t,--threads", options->threads,
        "threads to compute with; default: all that this process may use");
-  command->footer(kExamples);
+  command->footer(R"(
+Every combination of -p or -n with -d, -b and -t is a test, named as llama-bench names it: pp512
+reads a prompt of 512 tokens, tg64 decodes 64 tokens one after the other, "@ d4096" says that 4096
+tokens are in the cache already, "x8" that 8 sequences are decoded together (tokens/s of all).
+Tokens are random and nothing is sampled. A test runs once before it is timed; its speed is the
+median of the repetitions. Lists: 128,512 or 0-4096+1024 or 1-8*2; 0 leaves -p or -n out.
+
+GB/s is what a test must read at least: weights (of experts those that were really chosen) and
+caches. TFLOP/s counts what it must calculate. The shares are of the speeds measured just before:
+memory read by as many threads, and the fastest arithmetic for the type of the weights.
+docs/PERFORMANCE.md has more.
+
+Examples:
+  dsv3 bench -m models/stories -p 128 -n 32
+  dsv3 bench -m model.gguf -p 128,512 -n 64 -d 0,4096 -b 1,8 -t 1,2 -r 5
+  dsv3 bench -m model.gguf -p 0 -n 64 --profile
+  dsv3 bench -m a.gguf -m b.gguf -o json > results.json
+  dsv3 bench --random ~/models/DeepSeek-V3/config.json --type Q4_K_M -n 8)");
   command->callback([options, &action] { action = [options] { return Bench(*options).run(); }; });
 }
 

@@ -16,8 +16,8 @@
 #include "cli/console.h"
 #include "cli/engine_options.h"
 #include "cli/generate_report.h"
-#include "cli/model_tokenizer.h"
 #include "cli/ids_file.h"
+#include "cli/model_tokenizer.h"
 #include "cli/units.h"
 #include "generation/evaluation.h"
 
@@ -26,23 +26,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 namespace fs = std::filesystem;
-
-constexpr const char* kExamples = R"(
-A text is encoded as a prompt, with BOS in front where tokenizer_config.json says add_bos_token;
-token ids are taken as they are. A window is a fresh sequence of --window input tokens, and predicts
-what follows each of them but for what the window before it has predicted.
-
-Questions of --choices are an object on each line: {"question": ..., "choices": [...], "answer": 0}
-("context" is another name of "question"). A choice's score is the log-probability of its text after
-the question and --delimiter, as in lm-evaluation-harness; normalised, it is divided by the bytes of
-the choice.
-
-Examples:
-  dsv3 eval models/stories README.md --window 256
-  dsv3 eval models/stories --ids models/stories/valid_slice.bin --window 256 --stride 256
-  dsv3 eval ~/models/DeepSeek-V3 book.txt --window 4096 --stride 2048 --json
-  dsv3 eval model.gguf wiki.test.raw --window 512 --second-halves
-  dsv3 eval models/stories --choices questions.jsonl)";
 
 struct EvalOptions {
   fs::path model;
@@ -248,7 +231,22 @@ void add_eval_command(CLI::App& app, Action& action) {
       ->type_name("PATH");
   add_engine_options(*command, options->engine, true);
   add_cache_type_option(*command, options->engine);
-  command->footer(kExamples);
+  command->footer(R"(
+A text is encoded as a prompt, with BOS in front where tokenizer_config.json says add_bos_token;
+token ids are taken as they are. A window is a fresh sequence of --window input tokens, and predicts
+what follows each of them but for what the window before it has predicted.
+
+Questions of --choices are an object on each line: {"question": ..., "choices": [...], "answer": 0}
+("context" is another name of "question"). A choice's score is the log-probability of its text after
+the question and --delimiter, as in lm-evaluation-harness; normalised, it is divided by the bytes of
+the choice.
+
+Examples:
+  dsv3 eval models/stories README.md --window 256
+  dsv3 eval models/stories --ids models/stories/valid_slice.bin --window 256 --stride 256
+  dsv3 eval ~/models/DeepSeek-V3 book.txt --window 4096 --stride 2048 --json
+  dsv3 eval model.gguf wiki.test.raw --window 512 --second-halves
+  dsv3 eval models/stories --choices questions.jsonl)");
   command->callback(
       [options, &action] { action = [options] { return Evaluation(*options).run(); }; });
 }

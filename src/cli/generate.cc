@@ -28,20 +28,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kExamples = R"(
-Defaults come from the model's generation_config.json. Names and meanings are those of Hugging Face.
-
-Examples:
-  dsv3 generate models/stories -p "Once upon a time"
-  dsv3 generate models/stories -p "One day, Tom" --greedy -n 40
-  echo "The dog" | dsv3 generate models/stories --temperature 0.8 --seed 7 --stats
-  dsv3 generate models/stories -p "Lily" --num-beams 4 --num-return-sequences 2
-  dsv3 generate models/stories -p "Lily" --stop "." --stop $'\n' --json
-  dsv3 generate models/stories --prompts-file prompts.jsonl > results.jsonl
-  dsv3 generate ~/models/DeepSeek-V3.1 --chat --system "Be brief." -p "Why is the sky blue?"
-  dsv3 generate ~/models/DeepSeek-V3.1 --messages chat.json --tools tools.json \
-      --template with_tools.jinja --json)";
-
 struct GenerateOptions {
   std::filesystem::path model;
   std::optional<std::filesystem::path> tokenizer;
@@ -329,7 +315,19 @@ void add_generate_command(CLI::App& app, Action& action) {
                    "tokenizer.json, or a folder with one; default: MODEL's")
       ->type_name("PATH")
       ->group("Engine");
-  command->footer(kExamples);
+  command->footer(R"(
+Defaults come from the model's generation_config.json. Names and meanings are those of Hugging Face.
+
+Examples:
+  dsv3 generate models/stories -p "Once upon a time"
+  dsv3 generate models/stories -p "One day, Tom" --greedy -n 40
+  echo "The dog" | dsv3 generate models/stories --temperature 0.8 --seed 7 --stats
+  dsv3 generate models/stories -p "Lily" --num-beams 4 --num-return-sequences 2
+  dsv3 generate models/stories -p "Lily" --stop "." --stop $'\n' --json
+  dsv3 generate models/stories --prompts-file prompts.jsonl > results.jsonl
+  dsv3 generate ~/models/DeepSeek-V3.1 --chat --system "Be brief." -p "Why is the sky blue?"
+  dsv3 generate ~/models/DeepSeek-V3.1 --messages chat.json --tools tools.json \
+      --template with_tools.jinja --json)");
   command->callback(
       [options, &action] { action = [options] { return Generate(*options).run(); }; });
 }

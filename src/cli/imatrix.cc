@@ -28,27 +28,6 @@ using Clock = std::chrono::steady_clock;
 using quantization::ImportanceMatrix;
 namespace fs = std::filesystem;
 
-constexpr const char* kExamples = R"(
-A text is encoded as a prompt and cut into chunks of --chunk tokens, each a fresh sequence; what is
-left over is not used. Where the tokenizer puts BOS in front of prompts, it takes the place of each
-chunk's first token, as in llama-imatrix. Token ids are taken as they are.
-
-The file is one that llama-quantize reads too, and --merge reads those of llama-imatrix, GGUF and
-.dat. Take a text like those that the model is for, of all languages and with code; experts that no
-token was routed to are rounded like the mean of the others.
-
-The tables of --show-statistics have for each tensor: tokens (of experts, the most and the least),
-mean and largest mean square of a channel, and how many of the channels matter (the exponential of
-the entropy of their shares).
-
-Examples:
-  dsv3 imatrix models/stories README.md -o imatrix.gguf
-  dsv3 imatrix ~/models/DeepSeek-V3 calibration.txt --chunks 200 -o imatrix.gguf
-  dsv3 imatrix ~/models/DeepSeek-V3 calibration.txt --skip-chunks 200 --merge imatrix.gguf
-  dsv3 imatrix --merge english.gguf --merge chinese.dat -o both.gguf
-  dsv3 imatrix --merge imatrix.gguf --show-statistics
-  dsv3 quantize ~/models/DeepSeek-V3 v3.gguf --imatrix imatrix.gguf)";
-
 struct ImatrixOptions {
   std::optional<fs::path> model, text, ids, output, tokenizer;
   std::vector<fs::path> merge;
@@ -260,7 +239,26 @@ void add_imatrix_command(CLI::App& app, Action& action) {
                    "tokenizer.json, or a folder with one; default: MODEL's")
       ->type_name("PATH");
   add_engine_options(*command, o->engine, true);
-  command->footer(kExamples);
+  command->footer(R"(
+A text is encoded as a prompt and cut into chunks of --chunk tokens, each a fresh sequence; what is
+left over is not used. Where the tokenizer puts BOS in front of prompts, it takes the place of each
+chunk's first token, as in llama-imatrix. Token ids are taken as they are.
+
+The file is one that llama-quantize reads too, and --merge reads those of llama-imatrix, GGUF and
+.dat. Take a text like those that the model is for, of all languages and with code; experts that no
+token was routed to are rounded like the mean of the others.
+
+The tables of --show-statistics have for each tensor: tokens (of experts, the most and the least),
+mean and largest mean square of a channel, and how many of the channels matter (the exponential of
+the entropy of their shares).
+
+Examples:
+  dsv3 imatrix models/stories README.md -o imatrix.gguf
+  dsv3 imatrix ~/models/DeepSeek-V3 calibration.txt --chunks 200 -o imatrix.gguf
+  dsv3 imatrix ~/models/DeepSeek-V3 calibration.txt --skip-chunks 200 --merge imatrix.gguf
+  dsv3 imatrix --merge english.gguf --merge chinese.dat -o both.gguf
+  dsv3 imatrix --merge imatrix.gguf --show-statistics
+  dsv3 quantize ~/models/DeepSeek-V3 v3.gguf --imatrix imatrix.gguf)");
   command->callback([o, &action] { action = [o] { return Command(*o).run(); }; });
 }
 

@@ -23,16 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kExamples = R"(
-Reads config.json and the headers of the safetensors files, or those of GGUF files, not the weights.
-
-Examples:
-  dsv3 inspect models/stories
-  dsv3 inspect ~/models/DeepSeek-V3 --tensors | less
-  dsv3 inspect ~/models/DeepSeek-V3/config.json
-  dsv3 inspect model.gguf
-  dsv3 inspect models/stories --json)";
-
 constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json",
                                            "tiktoken.model", "special_tokens_map.json",
                                            "chat_template.jinja"};
@@ -242,7 +232,15 @@ void add_inspect_command(CLI::App& app, Action& action) {
   command->add_flag("--tensors", options->tensors,
                     "list name, type, shape, bytes and file of every tensor");
   command->add_flag("--json", options->json, "everything as one JSON object");
-  command->footer(kExamples);
+  command->footer(R"(
+Reads config.json and the headers of the safetensors files, or those of GGUF files, not the weights.
+
+Examples:
+  dsv3 inspect models/stories
+  dsv3 inspect ~/models/DeepSeek-V3 --tensors | less
+  dsv3 inspect ~/models/DeepSeek-V3/config.json
+  dsv3 inspect model.gguf
+  dsv3 inspect models/stories --json)");
   command->callback([options, &action] { action = [options] { return inspect(*options); }; });
 }
 

@@ -13,14 +13,6 @@
 namespace dsv3::cli {
 namespace {
 
-constexpr const char* kExamples = R"(
-Reads metrics.csv, validation.csv and expert_load.jsonl of a run, also of one that goes on, and
-writes loss, training and experts, each as .svg and .png; prints their names.
-
-Examples:
-  dsv3 plot run
-  dsv3 plot runs/second -o pictures)";
-
 struct PlotOptions {
   std::filesystem::path run;
   std::optional<std::filesystem::path> folder;
@@ -42,7 +34,13 @@ void add_plot_command(CLI::App& app, Action& action) {
   command->add_option("RUN", options->run, "folder of the run")->required();
   command->add_option("-o,--output", options->folder, "folder for the pictures; default: RUN/plots")
       ->type_name("FOLDER");
-  command->footer(kExamples);
+  command->footer(R"(
+Reads metrics.csv, validation.csv and expert_load.jsonl of a run, also of one that goes on, and
+writes loss, training and experts, each as .svg and .png; prints their names.
+
+Examples:
+  dsv3 plot run
+  dsv3 plot runs/second -o pictures)");
   command->callback([options, &action] { action = [options] { return run_plot(*options); }; });
 }
 

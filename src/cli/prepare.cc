@@ -22,23 +22,6 @@ using training::PreparedSet;
 using training::PrepareOptions;
 using training::PrepareReport;
 
-constexpr const char* kExamples = R"(
-Inputs are text files, files of JSON objects a line (*.jsonl, *.ndjson, *.json), or folders of them
-(*.txt, *.text and *.md too). A text file is one document, or with --document-separator what is
-between the lines that are exactly that. Each document is written as BOS, its tokens, EOS; empty ones
-are left out. The texts of special tokens are text like any other there.
-
-The folder appears when all is done. It has shard-00000.tokens and so on, or with --valid-fraction
-folders train and valid of them. docs/TRAINING.md has their format.
-
---fim-rate makes documents of training into Fill-in-Middle, as DeepSeek-V3 was trained with a rate of
-0.1: BOS <｜fim▁begin｜> prefix <｜fim▁hole｜> suffix <｜fim▁end｜> middle EOS, cut at random characters.
-
-Examples:
-  dsv3 prepare stories.txt -o data --tokenizer models/stories --document-separator '<|endoftext|>'
-  dsv3 prepare corpus/ -o data --tokenizer ~/models/DeepSeek-V3 --field content --valid-fraction 0.01
-  zcat code.jsonl.gz | dsv3 prepare /dev/stdin --jsonl -o data --tokenizer tok --fim-rate 0.1)";
-
 struct PrepareCommand {
   std::filesystem::path folder, tokenizer;
   PrepareOptions options;
@@ -124,7 +107,22 @@ void add_prepare_command(CLI::App& app, Action& action) {
       ->type_name("N")
       ->capture_default_str();
   add_processor_options(*command, c->engine);
-  command->footer(kExamples);
+  command->footer(R"(
+Inputs are text files, files of JSON objects a line (*.jsonl, *.ndjson, *.json), or folders of them
+(*.txt, *.text and *.md too). A text file is one document, or with --document-separator what is
+between the lines that are exactly that. Each document is written as BOS, its tokens, EOS; empty ones
+are left out. The texts of special tokens are text like any other there.
+
+The folder appears when all is done. It has shard-00000.tokens and so on, or with --valid-fraction
+folders train and valid of them. docs/TRAINING.md has their format.
+
+--fim-rate makes documents of training into Fill-in-Middle, as DeepSeek-V3 was trained with a rate of
+0.1: BOS <｜fim▁begin｜> prefix <｜fim▁hole｜> suffix <｜fim▁end｜> middle EOS, cut at random characters.
+
+Examples:
+  dsv3 prepare stories.txt -o data --tokenizer models/stories --document-separator '<|endoftext|>'
+  dsv3 prepare corpus/ -o data --tokenizer ~/models/DeepSeek-V3 --field content --valid-fraction 0.01
+  zcat code.jsonl.gz | dsv3 prepare /dev/stdin --jsonl -o data --tokenizer tok --fim-rate 0.1)");
   command->callback([c, &action] { action = [c] { return run_prepare(*c); }; });
 }
 

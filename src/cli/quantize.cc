@@ -26,20 +26,6 @@ using quantization::QuantizedTensor;
 using quantization::QuantizeOptions;
 using quantization::QuantizeReport;
 
-constexpr const char* kExamples = R"(
-Reads a folder with safetensors (FP8 as released by DeepSeek, BF16, F16, F32) or a GGUF file, and writes a
-GGUF file that llama.cpp and dsv3 run. Norms, biases and the router stay in float32.
-
-Types, from large to small: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1,
-Q4_0, IQ4_NL, IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S. They are llama.cpp's mixtures: Q4_K_M has some
-tensors in Q6_K. docs/FORMATS.md has the error of each.
-
-Examples:
-  dsv3 quantize ~/models/DeepSeek-V3 v3-q4.gguf --type Q4_K_M
-  dsv3 quantize ~/models/DeepSeek-V3 v3.gguf --type Q2_K --imatrix imatrix.gguf --split-max-size 40G
-  dsv3 quantize model-bf16.gguf small.gguf --type Q4_K_M --tensor-type 'ffn_down_exps=q6_k'
-  dsv3 quantize ~/models/Moonlight-16B-A3B out.gguf --type Q8_0 --dry-run)";
-
 struct QuantizeCommand {
   std::filesystem::path source, target;
   QuantizeOptions options;
@@ -199,7 +185,19 @@ void add_quantize_command(CLI::App& app, Action& action) {
   command->add_flag("--no-tokenizer", c->no_tokenizer, "leave the tokenizer out")->group(kFile);
   command->add_flag("--dry-run", c->options.dry_run, "show types and sizes, write nothing");
   add_processor_options(*command, c->engine);
-  command->footer(kExamples);
+  command->footer(R"(
+Reads a folder with safetensors (FP8 as released by DeepSeek, BF16, F16, F32) or a GGUF file, and writes a
+GGUF file that llama.cpp and dsv3 run. Norms, biases and the router stay in float32.
+
+Types, from large to small: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1,
+Q4_0, IQ4_NL, IQ4_XS, Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, Q2_K_S. They are llama.cpp's mixtures: Q4_K_M has some
+tensors in Q6_K. docs/FORMATS.md has the error of each.
+
+Examples:
+  dsv3 quantize ~/models/DeepSeek-V3 v3-q4.gguf --type Q4_K_M
+  dsv3 quantize ~/models/DeepSeek-V3 v3.gguf --type Q2_K --imatrix imatrix.gguf --split-max-size 40G
+  dsv3 quantize model-bf16.gguf small.gguf --type Q4_K_M --tensor-type 'ffn_down_exps=q6_k'
+  dsv3 quantize ~/models/Moonlight-16B-A3B out.gguf --type Q8_0 --dry-run)");
   command->callback([c, &action] { action = [c] { return run_quantize(*c); }; });
 }
 

@@ -14,16 +14,6 @@
 namespace dsv3::cli {
 namespace {
 
-constexpr const char* kExamples = R"(
-Standard input has an object on each line: {"messages": [...]} and perhaps "tools", "documents" and
-"kwargs". Each gives {"rendered": ...}; a bad line gives {"error": {"message": ...}} and exit code 1
-in the end. Keys of kwargs are variables of the template, or add_generation_prompt and
-continue_final_message (true, or the field of the last message that goes on).
-
-Examples:
-  echo '{"messages": [{"role": "user", "content": "Hi"}]}' | dsv3 template models/stories
-  dsv3 template ~/models/DeepSeek-V3 --template mine.jinja <conversations.jsonl)";
-
 int render_lines(const std::filesystem::path& model,
                  const std::optional<std::filesystem::path>& file) {
   const ChatTemplate chat_template = load_chat_template(model, file);
@@ -51,7 +41,15 @@ void add_template_command(CLI::App& app, Action& action) {
   command->add_option("MODEL", *model, "folder of a model")->required();
   command->add_option("--template", *file, "a Jinja file in the place of the model's template")
       ->type_name("FILE");
-  command->footer(kExamples);
+  command->footer(R"(
+Standard input has an object on each line: {"messages": [...]} and perhaps "tools", "documents" and
+"kwargs". Each gives {"rendered": ...}; a bad line gives {"error": {"message": ...}} and exit code 1
+in the end. Keys of kwargs are variables of the template, or add_generation_prompt and
+continue_final_message (true, or the field of the last message that goes on).
+
+Examples:
+  echo '{"messages": [{"role": "user", "content": "Hi"}]}' | dsv3 template models/stories
+  dsv3 template ~/models/DeepSeek-V3 --template mine.jinja <conversations.jsonl)");
   command->callback(
       [model, file, &action] { action = [model, file] { return render_lines(*model, *file); }; });
 }

@@ -20,20 +20,6 @@ namespace {
 using training::TokenizerTrainingOptions;
 using training::TokenizerTrainingReport;
 
-constexpr const char* kExamples = R"(
-Byte-level BPE with DeepSeek-V3's pre-tokenizer. Merges are those that the BpeTrainer of Hugging Face's
-tokenizers learns: the most frequent pair first, ties to the smaller ids. The folder gets tokenizer.json
-and tokenizer_config.json with a chat template; transformers and dsv3 load it. Tokens are, in this
-order: <｜begin▁of▁sentence｜>, <｜end▁of▁sentence｜>, <｜▁pad▁｜>, the 256 bytes, merges, three of
-Fill-in-Middle, <｜User｜>, <｜Assistant｜>.
-
-Inputs are read as dsv3 prepare reads them.
-
-Examples:
-  dsv3 tokenizer-train stories.txt -o tok --vocab-size 4096 --document-separator '<|endoftext|>'
-  dsv3 tokenizer-train corpus/ -o tok --vocab-size 65536 --field content --limit-bytes 2000000000
-  dsv3 tokenize tok "Once upon a time")";
-
 struct TokenizerTrainCommand {
   std::filesystem::path folder;
   TokenizerTrainingOptions options;
@@ -100,7 +86,19 @@ void add_tokenizer_train_command(CLI::App& app, Action& action) {
       ->type_name("N")
       ->capture_default_str();
   add_processor_options(*command, c->engine);
-  command->footer(kExamples);
+  command->footer(R"(
+Byte-level BPE with DeepSeek-V3's pre-tokenizer. Merges are those that the BpeTrainer of Hugging Face's
+tokenizers learns: the most frequent pair first, ties to the smaller ids. The folder gets tokenizer.json
+and tokenizer_config.json with a chat template; transformers and dsv3 load it. Tokens are, in this
+order: <｜begin▁of▁sentence｜>, <｜end▁of▁sentence｜>, <｜▁pad▁｜>, the 256 bytes, merges, three of
+Fill-in-Middle, <｜User｜>, <｜Assistant｜>.
+
+Inputs are read as dsv3 prepare reads them.
+
+Examples:
+  dsv3 tokenizer-train stories.txt -o tok --vocab-size 4096 --document-separator '<|endoftext|>'
+  dsv3 tokenizer-train corpus/ -o tok --vocab-size 65536 --field content --limit-bytes 2000000000
+  dsv3 tokenize tok "Once upon a time")");
   command->callback([c, &action] { action = [c] { return run_tokenizer_train(*c); }; });
 }
 

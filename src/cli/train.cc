@@ -29,19 +29,6 @@ namespace fs = std::filesystem;
 using training::StepRecord;
 using training::TrainConfig;
 
-constexpr const char* kExamples = R"(
-CONFIG is JSON, with // comments if you like; `dsv3 train --init` writes one that has every field at
-its default and says what it means. Token files come from `dsv3 prepare`. Everything of a run is in
-its folder: checkpoints, metrics.csv, event files for TensorBoard. Started again, a run goes on from
-its last checkpoint, to the same bits as if it had never been stopped. Ctrl-C and SIGTERM save and
-leave. docs/TRAINING.md has more.
-
-Examples:
-  dsv3 train --init train.json
-  dsv3 train train.json
-  dsv3 train train.json --set run=runs/second --set learning_rate.peak=2e-3
-  dsv3 plot run)";
-
 struct TrainOptions {
   std::optional<fs::path> config;
   std::vector<std::string> settings;
@@ -187,7 +174,18 @@ void add_train_command(CLI::App& app, Action& action) {
                     "output");
   command->add_flag("--no-limits", options->no_limits, "do not measure the machine: no MFU");
   add_processor_options(*command, options->engine);
-  command->footer(kExamples);
+  command->footer(R"(
+CONFIG is JSON, with // comments if you like; `dsv3 train --init` writes one that has every field at
+its default and says what it means. Token files come from `dsv3 prepare`. Everything of a run is in
+its folder: checkpoints, metrics.csv, event files for TensorBoard. Started again, a run goes on from
+its last checkpoint, to the same bits as if it had never been stopped. Ctrl-C and SIGTERM save and
+leave. docs/TRAINING.md has more.
+
+Examples:
+  dsv3 train --init train.json
+  dsv3 train train.json
+  dsv3 train train.json --set run=runs/second --set learning_rate.peak=2e-3
+  dsv3 plot run)");
   command->callback([options, &action] { action = [options] { return run_train(*options); }; });
 }
 

@@ -28,19 +28,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kExamples = R"(
-Checks config.json, that every tensor is there with the right name, shape and type, that no number is NaN
-or infinite and that FP8 scales are positive. Ends with OK, or with a list of problems and exit code 1.
-
-Token shards of dsv3 prepare (a *.tokens file, or a folder of them) are read whole: checksums, tokens in the
-vocabulary, documents in order.
-
-Examples:
-  dsv3 verify models/stories
-  dsv3 verify ~/models/DeepSeek-V3 --headers-only
-  dsv3 verify data/train
-  dsv3 verify tests/golden/yarn_v5/model --against tests/golden/yarn_v5)";
-
 struct VerifyOptions {
   fs::path model;
   bool headers_only = false;
@@ -243,7 +230,18 @@ void add_verify_command(CLI::App& app, Action& action) {
                    "make this call and compare")
       ->type_name("FOLDER");
   add_engine_options(*command, options->engine, true);
-  command->footer(kExamples);
+  command->footer(R"(
+Checks config.json, that every tensor is there with the right name, shape and type, that no number is NaN
+or infinite and that FP8 scales are positive. Ends with OK, or with a list of problems and exit code 1.
+
+Token shards of dsv3 prepare (a *.tokens file, or a folder of them) are read whole: checksums, tokens in the
+vocabulary, documents in order.
+
+Examples:
+  dsv3 verify models/stories
+  dsv3 verify ~/models/DeepSeek-V3 --headers-only
+  dsv3 verify data/train
+  dsv3 verify tests/golden/yarn_v5/model --against tests/golden/yarn_v5)");
   command->callback([options, &action] {
     action = [options] {
       apply_processor_options(options->engine);
