@@ -202,7 +202,8 @@ void tile_product(Tiles& tiles, int64_t blocks, int64_t panels, int64_t steps, c
 }
 
 /// Sets the processor's registers up for this thread, and gives them back, which takes as long as
-/// some products. Does nothing for variants without AMX.
+/// some products: a session within another does nothing, so put one around many products. Does
+/// nothing for variants without AMX.
 class TileSession {
  public:
   TileSession() {
@@ -214,25 +215,26 @@ class TileSession {
     };
     static_assert(sizeof(Config) == 64);
     static constexpr Config kConfig;
-    if (active_) asm volatile("ldtilecfg %0" : : "m"(kConfig));
+    if (active_ && depth_++ == 0) asm volatile("ldtilecfg %0" : : "m"(kConfig));
 #endif
   }
   TileSession(const TileSession&) = delete;
   TileSession& operator=(const TileSession&) = delete;
   ~TileSession() {
 #if defined(__x86_64__)
-    if (active_) asm volatile("tilerelease");
+    if (active_ && --depth_ == 0) asm volatile("tilerelease");
 #endif
   }
 
  private:
   const bool active_ = current_features().amx && !current_features().amx_emulated;
+  static inline thread_local int depth_ = 0;
 };
 
-/// f(tiles) with the registers of the variant in use, which is one with AMX (Features), within a
-/// TileSession of the caller.
+/// f(tiles) with the registers of the variant in use, which is one with AMX (Features).
 template <class F>
-void in_tile_session(F&& f) {
+void with_tiles(F&& f) {
+  const TileSession session;
   if (current_features().amx_emulated) {
     EmulatedTiles tiles;
     f(tiles);
@@ -240,12 +242,6 @@ void in_tile_session(F&& f) {
     HardwareTiles tiles;
     f(tiles);
   }
-}
-/// The same in a session of its own.
-template <class F>
-void with_tiles(F&& f) {
-  const TileSession session;
-  in_tile_session(f);
 }
 
 }  // namespace dsv3::kernels

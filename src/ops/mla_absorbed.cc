@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "kernels/amx_tiles.h"
 #include "kernels/scratch.h"
 #include "ops/mla_parts.h"
 
@@ -198,6 +199,7 @@ void tile_i8(const MlaShape& shape, const Sizes& z, const RowBlock& b, const flo
 // The keys of one split against a row block, into `part`.
 void absorbed_split(const MlaShape& shape, const Sizes& z, const RowBlock& b, const float* packed,
                     int64_t split, const Running& part) {
+  const kernels::TileSession session;
   part.clear(b.groups() * kLanes);
   const Arithmetic how = arithmetic(shape, *b.sequence);
   const auto tile = how == Arithmetic::kFloat32    ? tile_f32

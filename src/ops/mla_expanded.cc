@@ -1,6 +1,7 @@
 // Expanded attention: keys and values of a head are formed from the latents, a split at a time, in
 // memory that stays in the cache of the core, and go over all queries.
 #include "base/thread_pool.h"
+#include "kernels/amx_tiles.h"
 #include "kernels/scratch.h"
 #include "ops/mla_parts.h"
 
@@ -208,6 +209,7 @@ void attend_bf16(const Head& head) {
 void expanded_head(const MlaShape& shape, Matrix q, const LatentUpProjection& up,
                    const MlaSequence& s, int64_t h, Matrix out) {
   static thread_local kernels::Scratch scratch;
+  const kernels::TileSession session;
   const int64_t rows = round_up(s.n_queries, kLanes), v_dim = shape.v_head_dim,
                 width = round_up(v_dim, kernels::kPanel);
   const Running running(scratch.get(Running::floats(rows, width)), rows, width);

@@ -51,7 +51,7 @@ void pack_a(const PanelSource& x, int64_t lane, int lanes, int64_t k, int64_t co
 void multiply(int64_t rows, int64_t vectors, int64_t steps, const float* a, int64_t a_row_words,
               const float* b, int64_t b_step_words, bool add, float* c, int64_t ldc) {
   const int64_t a_row = 4 * a_row_words, b_step = 4 * b_step_words, c_row = 4 * ldc;
-  in_tile_session([&](auto& tiles) {
+  with_tiles([&](auto& tiles) {
     tile_product<TileNumbers::kBFloat16>(
         tiles, (rows + kTileRows - 1) / kTileRows, vectors, steps / kSteps,
         {.data = a, .row_stride = a_row, .step = 64, .block_stride = kTileRows * a_row},

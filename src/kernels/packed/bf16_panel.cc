@@ -173,6 +173,7 @@ void product(int64_t m, const BF16Panel* x, const WeightView& w, float* c, int64
   float* ct = memory;
   float* row = memory + kRows * kLd;
   auto* room = reinterpret_cast<uint16_t*>(row + 32 * blocks);
+  const TileSession session;
   for (int64_t n = 0; n < w.rows; n += kRows) {
     const WeightView some = w.slice_rows(n, std::min(w.rows, n + kRows));
     BF16Rows rows = bf16_rows(some, Products::kWholeRows, room, row);
