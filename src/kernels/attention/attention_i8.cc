@@ -506,66 +506,6 @@ namespace dsv3::kernels {
 
 namespace {
 [[noreturn]] void missing() { fail("attention in 8 bits: this processor has no AVX-512 VNNI"); }
-// All rows of a group times kBlock channels by tiles; o: the first panel of the two.
-template <class Tiles>
-void value_block_by_tiles(Tiles& tiles, const char* p, bool halves, int64_t n, const char* v,
-                          const float* unit, const float* correction, float* o) {
-  constexpr int64_t kKeys = kPagesI8 * kPageTokens;
-  constexpr int64_t kSums = kLanes * kBlock;
-  alignas(64) uint8_t weights[2 * kLanes * kKeys];  // [half][row][keys]
-  alignas(64) int32_t sums[2 * kSums];              // [half][row][channels]
-  const int64_t quads = (n + 3) / 4, blocks = halves ? 2 : 1;
-  for (int64_t half = 0; half < blocks; ++half) {
-    for (int64_t k = 0; k < quads; k += 16) {
-      __m512i x[16];
-      DSV3_UNROLL
-      for (int i = 0; i < 16; ++i) {
-        x[i] = k + i < quads ? _mm512_load_si512(p + (k + i) * 128 + half * 64)
-                             : _mm512_setzero_si512();
-      }
-      transpose16(x);
-      DSV3_UNROLL
-      for (int i = 0; i < 16; ++i)
-        _mm512_store_si512(weights + (half * kLanes + i) * kKeys + 4 * k, x[i]);
-    }
-  }
-  tile_product<TileNumbers::kUnsignedInt8>(
-      tiles, halves ? 2 : 1, kBlock / 16, (n + 63) / 64,
-      {.data = weights,
-       .row_stride = kTwoPages,
-       .step = kTileRowBytes,
-       .block_stride = kLanes * kTwoPages},
-      {.data = v, .row_stride = 4 * kBlock, .step = 16 * 4 * kBlock, .block_stride = kTileRowBytes},
-      false,
-      {.data = sums,
-       .row_stride = 4 * kBlock,
-       .block_stride = 4 * kSums,
-       .panel_stride = kTileRowBytes});
-  for (int64_t r = 0; r < kLanes; ++r) {
-    const __m512 scale = _mm512_set1_ps(unit[r]), factor = _mm512_set1_ps(correction[r]);
-    for (int64_t j = 0; j < kBlock / 16; ++j) {
-      float* to = o + j / 2 * kLanes * kPanel + r * kPanel + j % 2 * 16;
-      const int32_t* from = sums + r * kBlock + j * 16;
-      __m512i all = _mm512_load_si512(from);
-      if (halves)
-        all = _mm512_add_epi32(all, _mm512_slli_epi32(_mm512_load_si512(from + kSums), 8));
-      const __m512 before = _mm512_mul_ps(factor, _mm512_loadu_ps(to));
-      _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), scale, before));
-    }
-  }
-}
-
-// The same by vectors.
-void value_block_by_vectors(const char* p, bool halves, int64_t n, const char* v, const float* unit,
-                            const float* correction, float* o) {
-  const auto block = halves ? value_block<true> : value_block<false>;
-  for (int64_t r = 0; r < kLanes; r += halves ? 2 : 4)
-    block(p + 4 * r, n, v, unit + r, correction + r, o + r * kPanel);
-}
-
-// Stands for tiles where there are none.
-struct NoTiles {};
-
 }  // namespace
 
 void pack_rows_i8(const LatentLayout&, const float*, int64_t, int64_t, uint32_t*) { missing(); }
