@@ -67,10 +67,12 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) {
-    const std::lock_guard lock(mappings().mutex);
-    mappings().by_begin.erase(data_);
+    {
+      const std::lock_guard lock(mappings().mutex);
+      mappings().by_begin.erase(data_);
+    }
+    ::munmap(const_cast<std::byte*>(data_), size_);
   }
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
   if (fd_ >= 0) ::close(fd_);
 }
 

@@ -241,7 +241,7 @@ void add_chat_command(CLI::App& app, Action& action) {
                  "let texts of special tokens in messages be special tokens")
       ->group(kGroup);
   add_generation_options(*command, options->generation, "as many as the context has room for");
-  options->engine.runs_long = true;
+  options->engine.huge_pages = "auto";
   add_engine_options(*command, options->engine);
   add_cache_options(*command, options->engine);
   command->footer(std::string("In the conversation:\n") + kChatHelp +

@@ -42,7 +42,7 @@ LoadOptions EngineOptions::load_options() const {
   load.deterministic = deterministic;
   load.lock_memory = mlock;
   if (huge_pages == "on") load.huge_pages = HugePages::kOn;
-  if (huge_pages == "auto" && runs_long) load.huge_pages = HugePages::kIfQuick;
+  if (huge_pages == "auto") load.huge_pages = HugePages::kIfQuick;
   const bool rounds = !precise && !deterministic && load.fp8_activations == Fp8Mode::kWeightOnly;
   load.precision = rounds ? Precision::kFast : Precision::kFloat32;
   return load;
@@ -110,7 +110,7 @@ void add_engine_options(CLI::App& command, EngineOptions& options, bool precise)
       ->group(kGroup);
   add_choice(command, "--huge-pages", options.huge_pages, {"auto", "on", "off"},
              "copy the weights from the file's pages to huge ones, which takes a moment and makes "
-             "reading them faster; auto: in chat, if it is quick");
+             "reading them faster; auto: given up if it takes long");
 }
 
 void add_cache_type_option(CLI::App& command, EngineOptions& options) {

@@ -21,8 +21,7 @@ struct EngineOptions {
   bool deterministic = false;
   bool precise = false;
   bool mlock = false;
-  std::string huge_pages = "auto";
-  bool runs_long = false;  ///< many tokens are expected: what takes time at the start pays
+  std::string huge_pages = "off";
   std::string cache_dtype = "auto";
   int64_t prefill_chunk = 512;
   std::optional<int64_t> context;
@@ -34,7 +33,8 @@ struct EngineOptions {
 /// --threads, --cpu-mask, --numa and --kernels.
 void add_processor_options(CLI::App& command, EngineOptions& options);
 /// Those, --precise, --dtype, --attention, --fp8-activations, --deterministic, --mlock and
-/// --huge-pages. `precise` is what the command does if it is not told.
+/// --huge-pages. `precise`, and what options.huge_pages is, are what the command does if it is not
+/// told.
 void add_engine_options(CLI::App& command, EngineOptions& options, bool precise = false);
 /// --cache-dtype.
 void add_cache_type_option(CLI::App& command, EngineOptions& options);
